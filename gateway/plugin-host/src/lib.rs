@@ -1,0 +1,38 @@
+//! Runs policies: WebAssembly components behind the interface in `wit/v1`, in a wasmtime sandbox.
+//!
+//! The gateway calls this crate and nothing here calls the gateway: what a guest may look at comes in through the
+//! traits of [`views`]. It is the only crate that names wasmtime. In order of use:
+//!
+//! 1. [`Host`]: the engine, its pool of instances, the epoch clock and the cache of compiled code. One per process.
+//! 2. [`Plugin`]: a component, compiled, checked and linked; [`Host::load`] says in words why a file is not one.
+//! 3. [`Policy`]: a plugin with a configuration and limits. Its hooks are called on every handshake.
+//!
+//! Nothing a guest does can end a thread of the gateway, hold a worker for more than a millisecond at a time, or
+//! take more than its [`Limits`]: the call ends with a [`CallError`] and the instance is thrown away. What is *not*
+//! bounded is compiling, which takes time and memory out of proportion to the size of a hostile component: do it with
+//! [`compile`] in a child process with resource limits, and let the gateway find the result in the cache.
+//!
+//! There is no WASI here, not even stubs: a component that imports it is refused, and the message says how to build
+//! one that does not.
+
+mod bindings;
+mod cache;
+mod component;
+mod error;
+mod host;
+mod imports;
+mod limits;
+mod plugin;
+mod policy;
+mod text;
+mod verdict;
+pub mod views;
+
+pub use component::{Hooks, Inspection};
+pub use error::{CallError, HostError, LoadError, Trap};
+pub use host::{Host, HostSettings, compile};
+pub use limits::Limits;
+pub use plugin::Plugin;
+pub use policy::{Instances, Policy, PolicySettings};
+pub use verdict::{Attribute, Decision, Validation, Verdict};
+pub use views::{Certificate, Certificates, ClientHello, Connection, KeyAlgorithm, PeerCertificate};

@@ -1,0 +1,627 @@
+//! The configuration as the operator wrote it: one struct per TOML table, unknown keys refused, every default in one
+//! place. [`File::resolve`] turns it into the checked [`Config`]; nothing else reads these types.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::error::{ConfigError, suggest};
+use super::{
+    Admin, CertificateSource, ClientCertificateMode, ClientCertificates, Config, Http, Instances, Listener, Log,
+    LogFormat, OnError, Policy, Protocol, Route, TlsVersion, Upstream,
+};
+
+mod quantity;
+use quantity::{Bytes, Span};
+
+/// A whole configuration file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct File {
+    #[serde(default)]
+    gateway: GatewayTable,
+    #[serde(default, rename = "listener")]
+    listeners: Vec<ListenerTable>,
+    #[serde(default, rename = "certificate-source")]
+    certificate_sources: Vec<CertificateSourceTable>,
+    #[serde(default, rename = "policy")]
+    policies: Vec<PolicyTable>,
+    #[serde(default, rename = "upstream")]
+    upstreams: Vec<UpstreamTable>,
+    #[serde(default, rename = "route")]
+    routes: Vec<RouteTable>,
+    #[serde(default)]
+    http: HttpTable,
+    admin: Option<AdminTable>,
+    #[serde(default)]
+    log: LogTable,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct GatewayTable {
+    workers: Option<Spanned<usize>>,
+    handshake_timeout: Span,
+    drain_timeout: Span,
+    max_connections: usize,
+    state_directory: Option<PathBuf>,
+}
+
+impl Default for GatewayTable {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            handshake_timeout: Span::seconds(10),
+            drain_timeout: Span::seconds(30),
+            max_connections: 100_000,
+            state_directory: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ListenerTable {
+    name: Spanned<String>,
+    address: Spanned<SocketAddr>,
+    #[serde(default)]
+    policies: Vec<Spanned<String>>,
+    alpn: Option<Spanned<Vec<ProtocolWord>>>,
+    default_certificate: Option<String>,
+    #[serde(default)]
+    proxy_protocol: Vec<ipnet::IpNet>,
+    client_certificates: Option<ClientCertificatesTable>,
+    #[serde(default)]
+    minimum_tls: TlsVersionWord,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+enum ProtocolWord {
+    #[serde(rename = "http/1.1", alias = "http1")]
+    Http1,
+    #[serde(rename = "h2", alias = "http2")]
+    Http2,
+}
+
+impl From<ProtocolWord> for Protocol {
+    fn from(word: ProtocolWord) -> Self {
+        match word {
+            ProtocolWord::Http1 => Self::Http1,
+            ProtocolWord::Http2 => Self::Http2,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+enum TlsVersionWord {
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ClientCertificatesTable {
+    mode: ClientCertificateModeWord,
+    trust_anchors: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ClientCertificateModeWord {
+    Request,
+    Require,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct CertificateSourceTable {
+    #[serde(default = "default_source_name")]
+    name: String,
+    #[allow(dead_code, reason = "the one kind so far; the key is required so that others can follow")]
+    kind: SourceKindWord,
+    path: Spanned<PathBuf>,
+    #[serde(default)]
+    allow_readable_keys: bool,
+    #[serde(default = "two_seconds")]
+    reload_wait: Span,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SourceKindWord {
+    Directory,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct PolicyTable {
+    name: Spanned<String>,
+    plugin: PathBuf,
+    #[serde(default)]
+    config: toml::Table,
+    #[serde(default = "hundred_milliseconds")]
+    timeout: Spanned<Span>,
+    #[serde(default = "sixteen_mebibytes")]
+    memory: Spanned<Bytes>,
+    #[serde(default)]
+    instances: InstancesWord,
+    #[serde(default)]
+    on_error: OnErrorWord,
+    #[serde(default = "two_seconds")]
+    reload_wait: Span,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum InstancesWord {
+    #[default]
+    Fresh,
+    Reuse,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OnErrorWord {
+    #[default]
+    Reject,
+    Next,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct UpstreamTable {
+    name: Spanned<String>,
+    endpoints: Spanned<Vec<Spanned<String>>>,
+    #[serde(default = "http1")]
+    protocol: ProtocolWord,
+    #[serde(default = "five_seconds")]
+    connect_timeout: Span,
+    #[serde(default = "sixty_seconds")]
+    response_timeout: Span,
+    #[serde(default = "sixty_seconds")]
+    idle_timeout: Span,
+    #[serde(default = "default_max_idle")]
+    max_idle: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RouteTable {
+    hosts: Spanned<Vec<Spanned<String>>>,
+    #[serde(default = "root_path")]
+    path: Spanned<String>,
+    upstream: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct HttpTable {
+    header_timeout: Span,
+    body_timeout: Span,
+    idle_timeout: Span,
+    max_header_bytes: Bytes,
+    max_concurrent_streams: u32,
+    max_upstream_connections: usize,
+}
+
+impl Default for HttpTable {
+    fn default() -> Self {
+        Self {
+            header_timeout: Span::seconds(10),
+            body_timeout: Span::seconds(60),
+            idle_timeout: Span::seconds(75),
+            max_header_bytes: Bytes(32 << 10),
+            max_concurrent_streams: 100,
+            max_upstream_connections: 100,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct AdminTable {
+    address: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct LogTable {
+    format: LogFormatWord,
+    filter: String,
+}
+
+impl Default for LogTable {
+    fn default() -> Self {
+        Self { format: LogFormatWord::Text, filter: "info".to_owned() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LogFormatWord {
+    Text,
+    Json,
+}
+
+impl File {
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let (message, hint) = explain(error.message());
+            ConfigError::at(path, text, error.span().unwrap_or(0..0), message, hint)
+        })
+    }
+
+    /// Checks every reference and bound and makes paths absolute.
+    pub(super) fn resolve(self, path: &Path, text: &str) -> Result<Config, ConfigError> {
+        let context = Context::new(path, text);
+        let certificate_sources = context.certificate_sources(self.certificate_sources)?;
+        let policies = context.policies(self.policies)?;
+        let listeners = context.listeners(self.listeners, &policies)?;
+        let upstreams = context.upstreams(self.upstreams)?;
+        let routes = context.routes(self.routes, &upstreams)?;
+        if listeners.is_empty() {
+            return Err(context.whole(
+                "no [[listener]] is configured",
+                "add one, for example:\n\n        [[listener]]\n        name = \"https\"\n        address = \"0.0.0.0:443\"",
+            ));
+        }
+        if certificate_sources.is_empty() {
+            return Err(context.whole(
+                "no [[certificate-source]] is configured",
+                "add one, for example:\n\n        [[certificate-source]]\n        kind = \"directory\"\n        path = \"certificates\"",
+            ));
+        }
+        Ok(Config {
+            workers: context.workers(self.gateway.workers)?,
+            handshake_timeout: self.gateway.handshake_timeout.0,
+            drain_timeout: self.gateway.drain_timeout.0,
+            max_connections: self.gateway.max_connections.max(1),
+            state_directory: self.gateway.state_directory.map(|directory| context.absolute(directory)),
+            listeners,
+            certificate_sources,
+            policies,
+            upstreams,
+            routes,
+            http: Http {
+                header_timeout: self.http.header_timeout.0,
+                body_timeout: self.http.body_timeout.0,
+                idle_timeout: self.http.idle_timeout.0,
+                max_header_bytes: self.http.max_header_bytes.0,
+                max_concurrent_streams: self.http.max_concurrent_streams,
+                max_upstream_connections: self.http.max_upstream_connections,
+            },
+            admin: self.admin.map(|admin| Admin { address: admin.address }),
+            log: Log {
+                format: match self.log.format {
+                    LogFormatWord::Text => LogFormat::Text,
+                    LogFormatWord::Json => LogFormat::Json,
+                },
+                filter: self.log.filter,
+            },
+        })
+    }
+}
+
+/// What every check needs to say where it failed.
+struct Context<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// The folder that relative paths count from.
+    base: PathBuf,
+}
+
+impl<'a> Context<'a> {
+    fn new(path: &'a Path, text: &'a str) -> Self {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let base = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        Self { path, text, base }
+    }
+
+    fn at(&self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+        ConfigError::at(self.path, self.text, span, message, Some(hint.into()))
+    }
+
+    fn whole(&self, message: &str, hint: &str) -> ConfigError {
+        ConfigError::Whole { path: self.path.to_owned(), message: message.to_owned(), hint: hint.to_owned() }
+    }
+
+    fn absolute(&self, path: PathBuf) -> PathBuf {
+        self.base.join(path)
+    }
+
+    fn workers(&self, workers: Option<Spanned<usize>>) -> Result<usize, ConfigError> {
+        match workers {
+            None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+            Some(workers) if (1..=1024).contains(workers.get_ref()) => Ok(workers.into_inner()),
+            Some(workers) => Err(self.at(
+                workers.span(),
+                "`workers` must be between 1 and 1024",
+                "leave the key out to get one worker per core",
+            )),
+        }
+    }
+
+    fn unique(&self, seen: &mut Vec<String>, name: &Spanned<String>, what: &str) -> Result<(), ConfigError> {
+        if name.get_ref().is_empty() {
+            return Err(self.at(name.span(), format!("a {what} needs a name that is not empty"), "name it"));
+        }
+        if seen.contains(name.get_ref()) {
+            return Err(self.at(
+                name.span(),
+                format!("two {what} tables are named `{}`", name.get_ref()),
+                "names appear in logs and metrics: give each its own",
+            ));
+        }
+        seen.push(name.get_ref().clone());
+        Ok(())
+    }
+
+    fn listeners(
+        &self,
+        tables: Vec<ListenerTable>,
+        policies: &[Arc<Policy>],
+    ) -> Result<Vec<Arc<Listener>>, ConfigError> {
+        let mut names = Vec::new();
+        let mut listeners: Vec<Arc<Listener>> = Vec::new();
+        for table in tables {
+            self.unique(&mut names, &table.name, "listener")?;
+            let address = *table.address.get_ref();
+            if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
+                return Err(self.at(
+                    table.address.span(),
+                    format!("two listeners have the address {address}"),
+                    "give each its own, or make them one listener",
+                ));
+            }
+            for policy in &table.policies {
+                let known = policies.iter().map(|policy| policy.name.as_str());
+                if !known.clone().any(|name| name == policy.get_ref()) {
+                    return Err(self.at(
+                        policy.span(),
+                        format!("unknown policy `{}`", policy.get_ref()),
+                        suggest(policy.get_ref(), "[[policy]]", known),
+                    ));
+                }
+            }
+            let alpn = match table.alpn {
+                None => vec![Protocol::Http2, Protocol::Http1],
+                Some(alpn) if alpn.get_ref().is_empty() => {
+                    return Err(self.at(alpn.span(), "`alpn` is empty", "list at least one of \"h2\", \"http/1.1\""));
+                }
+                Some(alpn) => alpn.into_inner().into_iter().map(Protocol::from).collect(),
+            };
+            listeners.push(Arc::new(Listener {
+                name: table.name.into_inner(),
+                address,
+                policies: table.policies.into_iter().map(Spanned::into_inner).collect(),
+                alpn,
+                default_certificate: table.default_certificate,
+                proxy_protocol: table.proxy_protocol,
+                client_certificates: table.client_certificates.map(|clients| ClientCertificates {
+                    mode: match clients.mode {
+                        ClientCertificateModeWord::Request => ClientCertificateMode::Request,
+                        ClientCertificateModeWord::Require => ClientCertificateMode::Require,
+                    },
+                    trust_anchors: self.absolute(clients.trust_anchors),
+                }),
+                minimum_tls: match table.minimum_tls {
+                    TlsVersionWord::Tls12 => TlsVersion::Tls12,
+                    TlsVersionWord::Tls13 => TlsVersion::Tls13,
+                },
+            }));
+        }
+        Ok(listeners)
+    }
+
+    fn certificate_sources(
+        &self,
+        tables: Vec<CertificateSourceTable>,
+    ) -> Result<Vec<Arc<CertificateSource>>, ConfigError> {
+        let mut sources: Vec<Arc<CertificateSource>> = Vec::new();
+        for table in tables {
+            if sources.iter().any(|other| other.name == table.name) {
+                return Err(self.at(
+                    table.path.span(),
+                    format!("two certificate sources are named `{}`", table.name),
+                    "with several sources each needs a `name` of its own: it begins the ids of its certificates",
+                ));
+            }
+            sources.push(Arc::new(CertificateSource {
+                name: table.name,
+                path: self.absolute(table.path.into_inner()),
+                allow_readable_keys: table.allow_readable_keys,
+                reload_wait: table.reload_wait.0,
+                tags: table.tags,
+            }));
+        }
+        Ok(sources)
+    }
+
+    fn policies(&self, tables: Vec<PolicyTable>) -> Result<Vec<Arc<Policy>>, ConfigError> {
+        let mut names = vec![super::EMBEDDED_POLICY.to_owned()];
+        let mut policies = Vec::new();
+        for table in tables {
+            self.unique(&mut names, &table.name, "policy")?;
+            let timeout = table.timeout.get_ref().0;
+            if timeout < Duration::from_millis(10) || timeout > Duration::from_secs(10) {
+                return Err(self.at(
+                    table.timeout.span(),
+                    "a policy's `timeout` must be between 10ms and 10s",
+                    "on a busy machine a shorter one ends innocent calls; a longer one outlives the handshake",
+                ));
+            }
+            let memory = table.memory.get_ref().0;
+            if !(1 << 16..=64 << 20).contains(&memory) {
+                return Err(self.at(
+                    table.memory.span(),
+                    "a policy's `memory` must be between 64KiB and 64MiB",
+                    "16MiB is the default; interpreters need about that",
+                ));
+            }
+            policies.push(Arc::new(Policy {
+                name: table.name.into_inner(),
+                plugin: self.absolute(table.plugin),
+                config: quantity::json(toml::Value::Table(table.config)).to_string(),
+                timeout,
+                memory,
+                instances: match table.instances {
+                    InstancesWord::Fresh => Instances::Fresh,
+                    InstancesWord::Reuse => Instances::Reuse,
+                },
+                on_error: match table.on_error {
+                    OnErrorWord::Reject => OnError::Reject,
+                    OnErrorWord::Next => OnError::Next,
+                },
+                reload_wait: table.reload_wait.0,
+            }));
+        }
+        Ok(policies)
+    }
+
+    fn upstreams(&self, tables: Vec<UpstreamTable>) -> Result<Vec<Arc<Upstream>>, ConfigError> {
+        let mut names = Vec::new();
+        let mut upstreams = Vec::new();
+        for table in tables {
+            self.unique(&mut names, &table.name, "upstream")?;
+            if table.endpoints.get_ref().is_empty() {
+                return Err(self.at(
+                    table.endpoints.span(),
+                    format!("the upstream `{}` has no endpoints", table.name.get_ref()),
+                    "list at least one `\"host:port\"`",
+                ));
+            }
+            for endpoint in table.endpoints.get_ref() {
+                let port = endpoint.get_ref().rsplit_once(':').and_then(|(host, port)| {
+                    (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten()
+                });
+                if port.is_none_or(|port| port == 0) {
+                    return Err(self.at(
+                        endpoint.span(),
+                        format!("`{}` is not an endpoint", endpoint.get_ref()),
+                        "write `\"host:port\"`, for example `\"127.0.0.1:8080\"` or `\"[::1]:8080\"`",
+                    ));
+                }
+            }
+            upstreams.push(Arc::new(Upstream {
+                name: table.name.into_inner(),
+                endpoints: table.endpoints.into_inner().into_iter().map(Spanned::into_inner).collect(),
+                protocol: table.protocol.into(),
+                connect_timeout: table.connect_timeout.0,
+                response_timeout: table.response_timeout.0,
+                idle_timeout: table.idle_timeout.0,
+                max_idle: table.max_idle,
+            }));
+        }
+        Ok(upstreams)
+    }
+
+    fn routes(&self, tables: Vec<RouteTable>, upstreams: &[Arc<Upstream>]) -> Result<Vec<Route>, ConfigError> {
+        let mut routes = Vec::new();
+        for table in tables {
+            if table.hosts.get_ref().is_empty() {
+                return Err(self.at(table.hosts.span(), "a route without hosts", "use `hosts = [\"*\"]` for all"));
+            }
+            let mut hosts = Vec::new();
+            for host in table.hosts.get_ref() {
+                hosts.push(self.route_host(host)?);
+            }
+            if !table.path.get_ref().starts_with('/') {
+                return Err(self.at(
+                    table.path.span(),
+                    "a route's `path` must begin with `/`",
+                    format!("write \"/{}\"", table.path.get_ref()),
+                ));
+            }
+            let name = table.upstream.get_ref();
+            let Some(upstream) = upstreams.iter().find(|upstream| upstream.name == *name) else {
+                let known = upstreams.iter().map(|upstream| upstream.name.as_str());
+                return Err(self.at(
+                    table.upstream.span(),
+                    format!("unknown upstream `{name}`"),
+                    suggest(name, "[[upstream]]", known),
+                ));
+            };
+            routes.push(Route { hosts, path: table.path.into_inner(), upstream: Arc::clone(upstream) });
+        }
+        Ok(routes)
+    }
+
+    /// A host pattern in the form that requests are compared in: lower case, A-labels (RFC 5891 section 2.3.2.1).
+    fn route_host(&self, host: &Spanned<String>) -> Result<String, ConfigError> {
+        let text = host.get_ref();
+        if text == "*" {
+            return Ok(text.clone());
+        }
+        let (prefix, name) = text.strip_prefix("*.").map_or(("", text.as_str()), |name| ("*.", name));
+        match idna::domain_to_ascii_strict(name) {
+            Ok(ascii) if !ascii.is_empty() => Ok(format!("{prefix}{ascii}")),
+            _ => Err(self.at(
+                host.span(),
+                format!("`{text}` is not a host name"),
+                "write a name (`shop.example`), a wildcard of one label (`*.example`), or `*`, without a port",
+            )),
+        }
+    }
+}
+
+/// serde's wording of an error, as a message and a remedy.
+fn explain(message: &str) -> (String, Option<String>) {
+    for (kind, what) in [("unknown field", "key"), ("unknown variant", "value")] {
+        let Some(rest) = message.strip_prefix(kind) else { continue };
+        let mut words = rest.split('`').skip(1).step_by(2);
+        let Some(word) = words.next() else { continue };
+        let known: Vec<_> = words.collect();
+        return (format!("unknown {what} `{word}`"), Some(suggest(word, &format!("{what}s"), known)));
+    }
+    if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return (format!("the key `{field}` is missing"), Some(format!("add `{field} = …` to this table")));
+    }
+    (message.trim_end().to_owned(), None)
+}
+
+fn default_source_name() -> String {
+    "certificates".to_owned()
+}
+
+fn two_seconds() -> Span {
+    Span::seconds(2)
+}
+
+fn five_seconds() -> Span {
+    Span::seconds(5)
+}
+
+fn sixty_seconds() -> Span {
+    Span::seconds(60)
+}
+
+fn hundred_milliseconds() -> Spanned<Span> {
+    Spanned::new(0..0, Span(Duration::from_millis(100)))
+}
+
+fn sixteen_mebibytes() -> Spanned<Bytes> {
+    Spanned::new(0..0, Bytes(16 << 20))
+}
+
+fn default_max_idle() -> usize {
+    64
+}
+
+fn http1() -> ProtocolWord {
+    ProtocolWord::Http1
+}
+
+fn root_path() -> Spanned<String> {
+    Spanned::new(0..0, "/".to_owned())
+}
