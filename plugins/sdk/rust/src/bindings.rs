@@ -6,6 +6,8 @@
 //! each type exists once. Each `generate!` leaves its description of its world in a custom section of the core module;
 //! `wit-component` merges the sections, and leaves out every import that the code does not call.
 
+pub use alloc::{string::String, vec::Vec};
+
 /// Everything that can be imported, granted or not.
 pub mod imports {
     wit_bindgen::generate!({
@@ -13,6 +15,14 @@ pub mod imports {
         world: "granted-imports",
         additional_derives: [PartialEq, Eq],
     });
+}
+
+/// The types that hooks bring along, from the module of each.
+pub mod exports {
+    pub use super::{
+        select::exports::handfast::policy::select::{Decision, Verdict},
+        validate::exports::handfast::policy::validate::{Attribute, Rejection},
+    };
 }
 
 macro_rules! hook {
