@@ -1,0 +1,100 @@
+//! A component that may run: compiled, checked and linked once, instantiated any number of times.
+
+use std::sync::Arc;
+
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use crate::bindings::exports::handfast::policy::{admit, configure, select, validate};
+use crate::component::{Hooks, Inspection, SUPPORTED};
+use crate::error::LoadError;
+use crate::host::Host;
+use crate::imports::State;
+
+/// A plugin without configuration. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugin {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    linked: InstancePre<State>,
+    exports: Exports,
+    inspection: Inspection,
+    host: Host,
+}
+
+/// Where the hooks are in the component, found once: per call this leaves 0.06 µs for the typed function.
+pub(crate) struct Exports {
+    pub(crate) select: Option<select::GuestIndices>,
+    pub(crate) validate: Option<validate::GuestIndices>,
+    pub(crate) admit: Option<admit::GuestIndices>,
+    pub(crate) configure: Option<configure::GuestIndices>,
+}
+
+impl Plugin {
+    pub fn hooks(&self) -> Hooks {
+        self.shared.inspection.hooks
+    }
+
+    /// SHA-256 of the file, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.shared.inspection.digest
+    }
+
+    /// The version of `handfast:policy` it was built for.
+    pub fn interface_version(&self) -> &str {
+        self.shared.inspection.interface_version.as_deref().unwrap_or(SUPPORTED)
+    }
+
+    pub fn imports(&self) -> &[String] {
+        &self.shared.inspection.imports
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> usize {
+        self.shared.inspection.size
+    }
+
+    pub(crate) fn link(
+        host: &Host,
+        linker: &Linker<State>,
+        component: &Component,
+        mut inspection: Inspection,
+    ) -> Result<Self, LoadError> {
+        if let Some(refused) = inspection.refused.take() {
+            return Err(refused);
+        }
+        let linked = linker
+            .instantiate_pre(component)
+            .map_err(|error| LoadError::ImportType { supported: SUPPORTED, source: error.into() })?;
+        let hooks = inspection.hooks;
+        let exports = Exports {
+            select: found(hooks.select, "select", || select::GuestIndices::new(&linked))?,
+            validate: found(hooks.validate, "validate", || validate::GuestIndices::new(&linked))?,
+            admit: found(hooks.admit, "admit", || admit::GuestIndices::new(&linked))?,
+            configure: found(hooks.configure, "configure", || configure::GuestIndices::new(&linked))?,
+        };
+        Ok(Self { shared: Arc::new(Shared { linked, exports, inspection, host: host.clone() }) })
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.shared.host
+    }
+
+    pub(crate) fn linked(&self) -> &InstancePre<State> {
+        &self.shared.linked
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.shared.exports
+    }
+}
+
+fn found<T>(
+    exported: bool,
+    interface: &'static str,
+    look_up: impl FnOnce() -> wasmtime::Result<T>,
+) -> Result<Option<T>, LoadError> {
+    let index = exported.then(look_up).transpose();
+    index.map_err(|error| LoadError::ExportType { interface, source: error.into() })
+}

@@ -1,0 +1,288 @@
+//! A configured plugin, and the calls of its hooks.
+//!
+//! # Why `configure` runs in every fresh instance
+//!
+//! A fresh instance has forgotten its configuration. Two ways to give it back were measured: to call `configure` in
+//! each instance before the hook, or to snapshot an instance after `configure` (wasmtime-wizer) and start from the
+//! snapshot. Snapshots save the price of parsing the configuration on each call, but they freeze whatever the
+//! guest's random generator had drawn, for every later instance alike; they refuse some components altogether
+//! (QuickJS with WASI stubbed, tables changed at run time); they add seconds to the load of an interpreter; and
+//! a hook could find memory that `configure` did not leave, if the two disagree about what a snapshot holds.
+//! So `configure` is called: a component that does not export it pays nothing, one that does pays the parsing of its
+//! own configuration, and where that is too much, `reuse` pays it once for many calls.
+
+mod idle;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wasmtime::Store;
+use wasmtime::component::{Instance, Resource};
+
+use self::idle::Idle;
+use crate::component::Hooks;
+use crate::error::{CallError, LoadError, Stop, call_error};
+use crate::imports::{Log, State, Subject};
+use crate::limits::{HANDLES, HOST_CALL_BYTES, Limits, on_tick};
+use crate::plugin::Plugin;
+use crate::text::printable;
+use crate::verdict::{Decision, Validation, reason};
+use crate::views::{Certificate, Certificates, ClientHello, Connection, PeerCertificate};
+
+#[derive(Debug, Clone)]
+pub struct PolicySettings {
+    /// What the policy is called in logs.
+    pub name: String,
+    /// Its `config` table as JSON; `{}` where there is none.
+    pub config: String,
+    pub limits: Limits,
+    pub instances: Instances,
+}
+
+/// How long an instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instances {
+    /// For one call: nothing of one connection can be there for the next.
+    Fresh,
+    /// For up to `calls` calls, one after the other, until an error. Up to `max_idle` instances wait for the next
+    /// call; under load there may be more, which end with their call. Meant for interpreters, whose start costs more
+    /// than their call.
+    Reuse { max_idle: u32, calls: u32 },
+}
+
+/// A configured plugin, shared by all workers.
+pub struct Policy {
+    plugin: Plugin,
+    config: String,
+    limits: Limits,
+    idle: Option<Idle>,
+    log: Arc<Log>,
+}
+
+/// JSON that a policy gets; `wit/v1`, interface `configure`.
+const CONFIG_BYTES: usize = 1 << 20;
+/// Bytes kept of what `configure` answers; `wit/v1`, interface `configure`.
+const CONFIG_ERROR_BYTES: usize = 1_024;
+
+impl Policy {
+    /// Makes an instance and configures it within the limits of a call, so that a policy that cannot start is refused
+    /// here and not on a handshake.
+    pub async fn new(plugin: &Plugin, settings: PolicySettings) -> Result<Self, LoadError> {
+        let PolicySettings { name, config, limits, instances } = settings;
+        limits.check()?;
+        if config.len() > CONFIG_BYTES {
+            return Err(LoadError::ConfigTooLarge { size: config.len(), most: CONFIG_BYTES });
+        }
+        let idle = match instances {
+            Instances::Fresh => None,
+            Instances::Reuse { max_idle: 0, .. } | Instances::Reuse { calls: 0, .. } => {
+                return Err(LoadError::NoReuse);
+            }
+            Instances::Reuse { max_idle, calls } => Some(Idle::new(max_idle, calls)),
+        };
+        let log = Arc::new(Log { policy: name, dropped: AtomicU64::new(0) });
+        let policy = Self { plugin: plugin.clone(), config, limits, idle, log };
+
+        let mut lease = policy.new_lease();
+        let started = policy.within_time(policy.start(&mut lease)).await;
+        match policy.settle(&mut lease, started) {
+            Ok(instance) => policy.check_types(&mut lease, &instance)?,
+            Err(CallError::Configure(text)) => return Err(LoadError::Configuration(text)),
+            Err(error) => return Err(LoadError::Start(error)),
+        }
+        policy.keep(lease);
+        Ok(policy)
+    }
+
+    pub fn hooks(&self) -> Hooks {
+        self.plugin.hooks()
+    }
+
+    pub fn name(&self) -> &str {
+        &self.log.policy
+    }
+
+    /// SHA-256 of the plugin's file, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        self.plugin.digest()
+    }
+
+    /// Messages beyond the 16 that a call may log, since the policy was loaded.
+    pub fn dropped_messages(&self) -> u64 {
+        self.log.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Which certificate the client gets, or whether it gets one. `pass` where the plugin does not export the hook.
+    pub async fn select(
+        &self,
+        connection: Arc<dyn Connection>,
+        hello: Arc<dyn ClientHello>,
+        certificates: Arc<dyn Certificates>,
+    ) -> Result<Decision, CallError> {
+        let Some(hook) = &self.plugin.exports().select else { return Ok(Decision::PASS) };
+        let mut lease = self.lease(Subject {
+            connection: Some(connection),
+            hello: Some(hello),
+            certificates: Some(certificates),
+            chain: Vec::new(),
+        });
+        let call = async {
+            let instance = self.start(&mut lease).await?;
+            let guest = hook.load(&mut lease.store, &instance)?;
+            lease.begin();
+            guest.call_select(&mut lease.store, the_one(), the_one()).await
+        };
+        let answer = self.within_time(call).await;
+        let answer = self.settle(&mut lease, answer).and_then(Decision::from_guest)?;
+        self.keep(lease);
+        Ok(answer)
+    }
+
+    /// Whether the client's certificate is good enough. Accepts without attributes where the plugin does not export
+    /// the hook.
+    pub async fn validate(
+        &self,
+        connection: Arc<dyn Connection>,
+        hello: Arc<dyn ClientHello>,
+        certificates: Arc<dyn Certificates>,
+        chain: Vec<Arc<dyn PeerCertificate>>,
+    ) -> Result<Validation, CallError> {
+        let Some(hook) = &self.plugin.exports().validate else { return Ok(Validation::Accept(Vec::new())) };
+        let mut lease = self.lease(Subject {
+            connection: Some(connection),
+            hello: Some(hello),
+            certificates: Some(certificates),
+            chain,
+        });
+        let call = async {
+            let instance = self.start(&mut lease).await?;
+            let guest = hook.load(&mut lease.store, &instance)?;
+            lease.begin();
+            guest.call_validate(&mut lease.store, the_one(), the_one(), the_one()).await
+        };
+        let answer = self.within_time(call).await;
+        let answer = self.settle(&mut lease, answer).and_then(Validation::from_guest)?;
+        self.keep(lease);
+        Ok(answer)
+    }
+
+    /// Whether a certificate may go live; the inner error is the policy's reason, printable, at most 256 bytes.
+    pub async fn admit(
+        &self,
+        certificate: Arc<dyn Certificate>,
+        certificates: Arc<dyn Certificates>,
+    ) -> Result<Result<(), String>, CallError> {
+        let Some(hook) = &self.plugin.exports().admit else { return Ok(Ok(())) };
+        let mut lease = self.lease(Subject { certificates: Some(certificates), ..Subject::default() });
+        let lent = lease.store.data_mut().lend(certificate);
+        let call = async {
+            let instance = self.start(&mut lease).await?;
+            let guest = hook.load(&mut lease.store, &instance)?;
+            lease.begin();
+            guest.call_admit(&mut lease.store, Resource::new_borrow(lent)).await
+        };
+        let answer = self.within_time(call).await;
+        let answer = self.settle(&mut lease, answer)?;
+        lease.store.data_mut().give_back(lent);
+        self.keep(lease);
+        Ok(answer.map_err(reason))
+    }
+
+    /// An instance for one call: one that waits, or the makings of a new one.
+    fn lease(&self, subject: Subject) -> Lease {
+        let waiting = self.idle.as_ref().and_then(Idle::take);
+        let mut lease = waiting.unwrap_or_else(|| self.new_lease());
+        lease.store.data_mut().subject = subject;
+        lease.calls = lease.calls.saturating_add(1);
+        lease
+    }
+
+    fn new_lease(&self) -> Lease {
+        let state = State::new(self.limits, Arc::clone(&self.log));
+        let mut store = Store::new(self.plugin.host().engine(), state);
+        store.limiter(|state| &mut state.account);
+        store.set_hostcall_fuel(HOST_CALL_BYTES);
+        store.set_max_component_handles(HANDLES);
+        store.epoch_deadline_callback(on_tick);
+        Lease { store, instance: None, calls: 0 }
+    }
+
+    /// The lease's instance, made and configured if it is not yet there.
+    async fn start(&self, lease: &mut Lease) -> wasmtime::Result<Instance> {
+        if let Some(instance) = lease.instance {
+            return Ok(instance);
+        }
+        lease.begin();
+        let instance = self.plugin.linked().instantiate_async(&mut lease.store).await?;
+        if let Some(hook) = &self.plugin.exports().configure {
+            let guest = hook.load(&mut lease.store, &instance)?;
+            // Not there yet, in no instance: `Policy::new` has none to show, and a configuration that depends on
+            // the certificates of the moment would be another one in each instance.
+            let certificates = lease.store.data_mut().subject.certificates.take();
+            if let Err(text) = guest.call_configure(&mut lease.store, &self.config).await? {
+                return Err(Stop::Configure(printable(&text, CONFIG_ERROR_BYTES)).into());
+            }
+            lease.store.data_mut().subject.certificates = certificates;
+        }
+        lease.instance = Some(instance);
+        Ok(instance)
+    }
+
+    /// Types are compared when a function is looked up in an instance. Once it went well it always will.
+    fn check_types(&self, lease: &mut Lease, instance: &Instance) -> Result<(), LoadError> {
+        let exports = self.plugin.exports();
+        let store = &mut lease.store;
+        let check = |interface, loaded: Option<wasmtime::Result<()>>| match loaded {
+            Some(Err(error)) => Err(LoadError::ExportType { interface, source: error.into() }),
+            Some(Ok(())) | None => Ok(()),
+        };
+        check("select", exports.select.as_ref().map(|it| it.load(&mut *store, instance).map(drop)))?;
+        check("validate", exports.validate.as_ref().map(|it| it.load(&mut *store, instance).map(drop)))?;
+        check("admit", exports.admit.as_ref().map(|it| it.load(&mut *store, instance).map(drop)))
+    }
+
+    /// Polls the call before the clock: one that finishes in its first poll is never late (see `limits`).
+    async fn within_time<T>(
+        &self,
+        call: impl Future<Output = wasmtime::Result<T>>,
+    ) -> wasmtime::Result<T> {
+        tokio::time::timeout(self.limits.timeout, call).await.unwrap_or_else(|_| Err(Stop::Time.into()))
+    }
+
+    fn settle<T>(&self, lease: &mut Lease, answer: wasmtime::Result<T>) -> Result<T, CallError> {
+        answer.map_err(|error| {
+            let said = lease.store.data_mut().said();
+            call_error(error, &lease.store.data().account, said)
+        })
+    }
+
+    /// Ends the instance of a call that went well, or lets it wait for another. After an error nothing comes here:
+    /// the lease is dropped where the error is returned.
+    fn keep(&self, mut lease: Lease) {
+        if let Some(idle) = &self.idle {
+            lease.store.data_mut().subject = Subject::default();
+            idle.give(lease);
+        }
+    }
+}
+
+/// A store, and the instance in it once it is made.
+struct Lease {
+    store: Store<State>,
+    instance: Option<Instance>,
+    calls: u32,
+}
+
+impl Lease {
+    /// Starts the account of the next call into the guest.
+    fn begin(&mut self) {
+        self.store.data_mut().begin();
+        self.store.set_epoch_deadline(1);
+    }
+}
+
+/// The handle of what exists once per call.
+fn the_one<T: 'static>() -> Resource<T> {
+    Resource::new_borrow(0)
+}

@@ -1,0 +1,34 @@
+//! Instances that wait for their next call.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::Lease;
+
+/// A bounded stack: the instance used last has the warmest memory.
+pub(super) struct Idle {
+    waiting: Mutex<Vec<Lease>>,
+    most: usize,
+    calls: u32,
+}
+
+impl Idle {
+    pub(super) fn new(most: u32, calls: u32) -> Self {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Self { waiting: Mutex::new(Vec::new()), most, calls }
+    }
+
+    pub(super) fn take(&self) -> Option<Lease> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    pub(super) fn give(&self, lease: Lease) {
+        if lease.calls >= self.calls {
+            return;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < self.most {
+            waiting.push(lease);
+        }
+        // Else the lease is dropped after the lock is (arguments outlive locals): that clears the instance's memory.
+    }
+}
