@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn patch_levels_are_equal_and_later_versions_are_refused() {
-        let supported = |name| Interface::parse(name).unwrap().is_supported();
+        let supported = |name: &str| Interface::parse(name).unwrap().is_supported();
         assert!(supported("handfast:policy/select@1.0.0"));
         assert!(supported("handfast:policy/select@1.0.7"));
         for name in ["@1.9.0", "@2.0.0", "@0.9.0", "@1.0.0-rc.1", "@1", "@", ""] {

@@ -1,0 +1,184 @@
+//! What a guest can do to the gateway: nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handfast_plugin_host::{
+    CallError, Host, HostSettings, Limits, LoadError, Policy, PolicySettings, Verdict,
+};
+
+use crate::calls::FIND;
+use crate::guest::{component, pass, select_function, select_module, selecting};
+use crate::views::{Hello, Socket, Store, policy, select, select_with, settings};
+
+fn limited(limits: Limits) -> PolicySettings {
+    PolicySettings { limits, ..settings() }
+}
+
+fn brief() -> PolicySettings {
+    limited(Limits { timeout: Duration::from_millis(100), ..Limits::default() })
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_loop_ends_and_other_tasks_of_its_thread_go_on_meanwhile() {
+    let policy = policy(&selecting("(loop $forever (br $forever))"), brief()).await.unwrap();
+    let ticks = tokio::spawn(async {
+        let mut interval = tokio::time::interval(Duration::from_millis(1));
+        let mut ticks = 0_u32;
+        loop {
+            interval.tick().await;
+            ticks += 1;
+            TICKS.store(ticks, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    let error = select(&policy).await.unwrap_err();
+    ticks.abort();
+    assert!(matches!(error, CallError::Timeout { limit } if limit == Duration::from_millis(100)), "{error}");
+    // A starved timer would have ticked once or twice. Ideal is 100.
+    let ticks = TICKS.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(ticks > 20, "the timer ticked {ticks} times");
+}
+
+static TICKS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_ends_even_where_the_runtimes_clock_stands_still() {
+    let policy = policy(&selecting("(loop $forever (br $forever))"), brief()).await.unwrap();
+    assert_eq!(select(&policy).await.unwrap_err().kind(), "timeout");
+}
+
+#[tokio::test]
+async fn a_loop_in_the_start_function_is_a_load_error() {
+    let module = select_module("", &pass()).replacen(
+        "(memory ",
+        "(func $spin (loop $forever (br $forever))) (start $spin) (memory ",
+        1,
+    );
+    let Err(error) = policy(&component(&["select"], &module), brief()).await else { panic!("it was accepted") };
+    assert!(matches!(error, LoadError::Start(CallError::Timeout { .. })), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_disk_that_never_answers_ends_too() {
+    let policy = policy(&selecting(FIND), brief()).await.unwrap();
+    let error = select_with(&policy, Hello::naming("a.example"), Store { hangs: true }).await.unwrap_err();
+    assert_eq!(error.kind(), "timeout");
+}
+
+#[tokio::test]
+async fn memory_is_bounded_and_named_as_the_reason() {
+    let grow = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
+    let policy = policy(&selecting(grow), settings()).await.unwrap();
+    let error = select(&policy).await.unwrap_err();
+    assert!(matches!(error, CallError::Memory { limit } if limit == 16 << 20), "{error}");
+}
+
+#[tokio::test]
+async fn a_guest_that_copes_with_refused_memory_gives_its_verdict() {
+    let grow = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))";
+    let policy = policy(&selecting(grow), settings()).await.unwrap();
+    assert_eq!(select(&policy).await.unwrap().verdict, Verdict::Pass);
+}
+
+#[tokio::test]
+async fn memory_beyond_the_limit_from_the_start_is_a_load_error() {
+    let module = select_module("", &pass()).replacen("\"memory\") 1)", "\"memory\") 300)", 1);
+    let Err(error) = policy(&component(&["select"], &module), settings()).await else {
+        panic!("it was accepted")
+    };
+    assert!(matches!(error, LoadError::Start(CallError::Memory { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn calls_of_imports_are_counted() {
+    let calls = "(loop $more (drop (call $monotonic)) (br $more))";
+    let settings = limited(Limits { host_calls: 100, ..settings().limits });
+    let error = select(&policy(&selecting(calls), settings).await.unwrap()).await.unwrap_err();
+    assert!(matches!(error, CallError::HostCalls { limit: 100 }), "{error}");
+}
+
+#[tokio::test]
+async fn handles_are_bounded() {
+    let hoard = "(loop $more (call $fallback (i32.const 128)) (br $more))";
+    let settings = limited(Limits { host_calls: 1_000_000, ..settings().limits });
+    let error = select(&policy(&selecting(hoard), settings).await.unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), "trap", "{error}");
+}
+
+#[tokio::test]
+async fn a_huge_string_is_refused_before_it_is_copied() {
+    let module = select_module(
+        "(call $log (i32.const 0) (i32.const 0) (i32.const 2097152))",
+        &pass(),
+    )
+    .replacen("\"memory\") 1)", "\"memory\") 64)", 1);
+    let error = select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), "trap", "{error}");
+}
+
+#[tokio::test]
+async fn more_random_bytes_than_allowed_end_the_call_rather_than_be_fewer() {
+    let policy = policy(&selecting("(call $random (i32.const 4097) (i32.const 128))"), settings()).await.unwrap();
+    let error = select(&policy).await.unwrap_err();
+    assert!(error.to_string().contains("at most 4,096 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn endless_recursion_is_a_trap() {
+    let module = select_module("(call $deeper)", &pass())
+        .replacen("(memory ", "(func $deeper (call $deeper)) (memory ", 1);
+    let error = select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("call stack exhausted"), "{error}");
+}
+
+#[tokio::test]
+async fn a_trap_names_the_function_and_what_the_guest_said() {
+    let functions = select_function(
+        r#"(call $log (i32.const 4) (i32.const 3072) (i32.const 14)) (call $decide_badly)"#,
+    );
+    let data = crate::guest::data(3_072, b"panicked\nhere!");
+    let module = crate::guest::module(&format!("(func $decide_badly unreachable) {functions} {data}"));
+    let error = select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
+    let CallError::Trap(trap) = error else { panic!("{error}") };
+    assert_eq!(trap.message, "wasm `unreachable` instruction executed");
+    assert_eq!(trap.said.as_deref(), Some(r"panicked\nhere!"));
+    assert_eq!(trap.frames.first().map(String::as_str), Some("decide_badly"), "{trap}");
+    assert!(!trap.to_string().contains('\n'));
+}
+
+#[tokio::test]
+async fn an_instance_too_many_is_told_so_and_an_abandoned_call_frees_its_own() {
+    let host = Host::new(HostSettings { max_instances: 1, ..HostSettings::default() }).unwrap();
+    let plugin = host.load("under-test", &selecting(FIND)).unwrap();
+    let policy = Policy::new(&plugin, settings()).await.unwrap();
+    let hanging = policy.select(
+        Arc::new(Socket),
+        Arc::new(Hello::naming("a.example")),
+        Arc::new(Store { hangs: true }),
+    );
+    let mut hanging = Box::pin(hanging);
+    tokio::select! {
+        biased;
+        _ = &mut hanging => panic!("the disk answered"),
+        () = std::future::ready(()) => {}
+    }
+    let busy = select_with(&policy, Hello::naming("a.example"), Store::default()).await.unwrap_err();
+    assert!(matches!(busy, CallError::Busy(_)), "{busy}");
+
+    drop(hanging);
+    select_with(&policy, Hello::naming("a.example"), Store::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn limits_that_cannot_be_kept_are_refused() {
+    let Err(error) = policy(&selecting(""), limited(Limits { memory: 65 << 20, ..Limits::default() })).await
+    else {
+        panic!("it was accepted")
+    };
+    assert!(matches!(error, LoadError::MemoryLimit { .. }), "{error}");
+    let Err(error) = policy(&selecting(""), limited(Limits { timeout: Duration::ZERO, ..Limits::default() })).await
+    else {
+        panic!("it was accepted")
+    };
+    assert!(matches!(error, LoadError::NoTime), "{error}");
+}

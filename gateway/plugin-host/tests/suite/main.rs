@@ -1,0 +1,10 @@
+//! The host, driven with guests written by hand in WebAssembly text: each does one thing, and no compiler is needed.
+
+mod cache;
+mod calls;
+mod guest;
+mod limits;
+mod loading;
+mod logging;
+mod reuse;
+mod views;

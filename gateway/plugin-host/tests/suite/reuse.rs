@@ -1,0 +1,80 @@
+//! `instances = "reuse"`: kept between calls, never after an error.
+
+use handfast_plugin_host::{CallError, Instances, LoadError, Policy, PolicySettings, Verdict};
+
+use crate::guest::{component, decision, module, select_function};
+use crate::views::{Hello, Store, policy, select, select_with, settings};
+
+/// Rejects with the number of its calls so far as the alert; traps when there is a server name.
+fn counting() -> Vec<u8> {
+    let body = r#"
+        (call $server_name (local.get $hello) (i32.const 128))
+        (if (i32.load8_u (i32.const 128)) (then unreachable))
+        (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+        (i32.store8 (i32.const 21) (global.get $calls))"#;
+    let functions = format!(
+        "(global $calls (mut i32) (i32.const 0)) {} {}",
+        select_function(body),
+        decision(2, (24, 0), "", None)
+    );
+    component(&["select"], &module(&functions))
+}
+
+async fn counted(policy: &Policy) -> u8 {
+    match select(policy).await.unwrap().verdict {
+        Verdict::Reject(calls) => calls,
+        verdict => panic!("{verdict:?}"),
+    }
+}
+
+fn reusing(max_idle: u32, calls: u32) -> PolicySettings {
+    PolicySettings { instances: Instances::Reuse { max_idle, calls }, ..settings() }
+}
+
+#[tokio::test]
+async fn a_fresh_instance_remembers_nothing() {
+    let policy = policy(&counting(), settings()).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(counted(&policy).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_instance_is_reused_for_as_many_calls_as_configured() {
+    let policy = policy(&counting(), reusing(1, 3)).await.unwrap();
+    for expected in [1, 2, 3, 1, 2, 3, 1] {
+        assert_eq!(counted(&policy).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_instance_is_never_used_again_after_an_error() {
+    let policy = policy(&counting(), reusing(1, 100)).await.unwrap();
+    assert_eq!((counted(&policy).await, counted(&policy).await), (1, 2));
+    let error = select_with(&policy, Hello::naming("a.example"), Store::default()).await.unwrap_err();
+    assert!(matches!(error, CallError::Trap(_)));
+    assert_eq!(counted(&policy).await, 1);
+}
+
+#[tokio::test]
+async fn an_invalid_verdict_is_an_error_too() {
+    let body = "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+        (i32.store8 (i32.const 21) (i32.sub (i32.const 2) (global.get $calls)))";
+    let functions = format!(
+        "(global $calls (mut i32) (i32.const 0)) {} {}",
+        select_function(body),
+        decision(2, (24, 0), "", None)
+    );
+    let policy = policy(&component(&["select"], &module(&functions)), reusing(1, 100)).await.unwrap();
+    assert_eq!(counted(&policy).await, 1);
+    assert!(matches!(select(&policy).await, Err(CallError::InvalidVerdict(_))));
+    assert_eq!(counted(&policy).await, 1);
+}
+
+#[tokio::test]
+async fn reuse_without_instances_or_calls_is_refused() {
+    for settings in [reusing(0, 1), reusing(1, 0)] {
+        let Err(error) = policy(&counting(), settings).await else { panic!("it was accepted") };
+        assert!(matches!(error, LoadError::NoReuse));
+    }
+}
