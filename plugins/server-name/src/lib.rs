@@ -19,14 +19,18 @@ handfast_policy::export!(ServerName: select; panic = trap);
 impl Select for ServerName {
     fn select(&self, _: &Connection, hello: &ClientHello) -> Decision {
         let Some(name) = hello.server_name() else {
-            return default_certificate(hello, "no server name, and no default certificate that the client can use");
+            return default_certificate(
+                hello,
+                "no server name, and no default certificate that the client can use",
+            );
         };
         let candidates = certificates::find(&name);
         match candidates.iter().find(|candidate| candidate.usable_by(hello)) {
             Some(certificate) => Decision::certificate(certificate),
-            None if candidates.is_empty() => {
-                default_certificate(hello, "no certificate for this name, and no default that the client can use")
-            }
+            None if candidates.is_empty() => default_certificate(
+                hello,
+                "no certificate for this name, and no default that the client can use",
+            ),
             // Not the default certificate: the client could use it, but would be told about the wrong name instead of the
             // wrong algorithms.
             None => Decision::reject(Alert::HandshakeFailure)
@@ -54,7 +58,11 @@ mod tests {
     use super::*;
 
     fn rsa(name: &str) -> Certificate {
-        Certificate { id: format!("{name} (RSA)"), key_algorithm: KeyAlgorithm::Rsa, ..Certificate::named(name) }
+        Certificate {
+            id: format!("{name} (RSA)"),
+            key_algorithm: KeyAlgorithm::Rsa,
+            ..Certificate::named(name)
+        }
     }
 
     fn verdict(gateway: &mut Gateway, hello: &ClientHello) -> Verdict {
@@ -85,7 +93,10 @@ mod tests {
     #[test]
     fn a_client_that_can_use_none_is_told_so_even_with_a_default() {
         let mut gateway = Gateway {
-            fallback: Some(Certificate { key_algorithm: KeyAlgorithm::Ed25519, ..Certificate::named("default") }),
+            fallback: Some(Certificate {
+                key_algorithm: KeyAlgorithm::Ed25519,
+                ..Certificate::named("default")
+            }),
             ..two_key_types()
         };
         let hello = ClientHello { signature_schemes: vec![0x0807], ..hello("a.example") };
@@ -100,7 +111,10 @@ mod tests {
 
     #[test]
     fn an_unknown_name_without_a_default_is_unrecognized() {
-        assert_eq!(verdict(&mut two_key_types(), &hello("b.example")), Verdict::Reject(Alert::UnrecognizedName));
+        assert_eq!(
+            verdict(&mut two_key_types(), &hello("b.example")),
+            Verdict::Reject(Alert::UnrecognizedName)
+        );
     }
 
     #[test]

@@ -48,8 +48,13 @@ impl Select for CustomPolicy {
         let canary = share(client) < self.canary_percent;
         let wanted = |tag: Option<String>| (tag.as_deref() == Some("yes")) == canary;
         let candidates = certificates::find(&name);
-        match candidates.iter().find(|candidate| wanted(candidate.tag("canary")) && candidate.usable_by(hello)) {
-            Some(certificate) => Decision::certificate(certificate).because(if canary { "canary" } else { "stable" }),
+        match candidates
+            .iter()
+            .find(|candidate| wanted(candidate.tag("canary")) && candidate.usable_by(hello))
+        {
+            Some(certificate) => {
+                Decision::certificate(certificate).because(if canary { "canary" } else { "stable" })
+            }
             None => Decision::pass(),
         }
     }
@@ -58,7 +63,11 @@ impl Select for CustomPolicy {
 /// A number below 100 that depends on the client's address alone: FNV-1a, since a client that chooses its own address
 /// gains nothing by being a canary.
 fn share(client: SocketAddr) -> u32 {
-    let hash = client.ip().to_string().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = client
+        .ip()
+        .to_string()
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash % 100
 }
 

@@ -114,7 +114,8 @@ mod guest {
     const PAGE: usize = 64 << 10;
 
     #[global_allocator]
-    static ALLOCATOR: Allocator = Allocator(UnsafeCell::new(Heap::new(Linear { handed_out: Handed::Nothing })));
+    static ALLOCATOR: Allocator =
+        Allocator(UnsafeCell::new(Heap::new(Linear { handed_out: Handed::Nothing })));
 
     struct Allocator(UnsafeCell<Heap<Linear>>);
 

@@ -5,8 +5,8 @@ use alloc::{string::String, vec::Vec};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::{
-    Alert, Attribute, Certificate, ClientHello, Connection, Decision, IpAddress, PeerChain, Rejection, SocketAddress,
-    Verdict,
+    Alert, Attribute, Certificate, ClientHello, Connection, Decision, IpAddress, PeerChain, Rejection,
+    SocketAddress, Verdict,
 };
 
 /// Chooses the certificate a client gets, or refuses it. Called on every ClientHello, resumed handshakes included.

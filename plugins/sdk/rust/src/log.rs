@@ -7,11 +7,11 @@
 //! ```
 
 pub use crate::bindings::imports::handfast::policy::log::Level;
+use crate::gateway;
 #[doc(inline)]
 pub use crate::{
     __log_debug as debug, __log_error as error, __log_info as info, __log_trace as trace, __log_warn as warn,
 };
-use crate::gateway;
 
 /// At most 1,024 bytes of a message are kept, and at most 16 messages a call.
 pub fn write(level: Level, message: &str) {

@@ -23,8 +23,8 @@
 use std::{cell::Cell, net::SocketAddr};
 
 use handfast_policy::{
-    Admit, Alert, Attribute, Certificate, ClientHello, Configure, Connection, Decision, PeerChain, Rejection, Select,
-    Validate, Verdict, certificates, clock, log, random,
+    Admit, Alert, Attribute, Certificate, ClientHello, Configure, Connection, Decision, PeerChain, Rejection,
+    Select, Validate, Verdict, certificates, clock, log, random,
 };
 use serde_json::Value;
 
@@ -68,12 +68,16 @@ impl Probe {
             "reject" => Decision::reject(alert(object)?).because("told to reject"),
             "passthrough" => Decision::passthrough(object).because("told to pass through"),
             "default" => or_reject(certificates::fallback()).because("told to use the default"),
-            "tagged" => or_reject(certificates::tagged("probe", object).pop()).because("told to use the tagged one"),
+            "tagged" => {
+                or_reject(certificates::tagged("probe", object).pop()).because("told to use the tagged one")
+            }
             "unknown" => Verdict::Certificate("no such certificate".to_owned()).into(),
             "count" => for_the_name(hello).because(format!("call {} of this instance", self.calls.get())),
             "config" => for_the_name(hello).because(self.config.as_str()),
             "clock" => for_the_name(hello).because(format!("{} {:?}", clock::now(), clock::monotonic())),
-            "random" => for_the_name(hello).because(format!("{:016x} {:02x?}", random::unsigned(), random::bytes(4))),
+            "random" => {
+                for_the_name(hello).because(format!("{:016x} {:02x?}", random::unsigned(), random::bytes(4)))
+            }
             "chatter" => {
                 (0..100).for_each(|line| log::info!("line {line}"));
                 for_the_name(hello)
@@ -91,7 +95,12 @@ impl Probe {
 }
 
 impl Validate for Probe {
-    fn validate(&self, _: &Connection, _: &ClientHello, chain: &PeerChain) -> Result<Vec<Attribute>, Rejection> {
+    fn validate(
+        &self,
+        _: &Connection,
+        _: &ClientHello,
+        chain: &PeerChain,
+    ) -> Result<Vec<Attribute>, Rejection> {
         let Some(leaf) = chain.certificate(0) else {
             return Err(Rejection::new(Alert::CertificateRequired).because("an empty chain"));
         };

@@ -2,7 +2,7 @@
 
 wit_bindgen::generate!({
     inline: "
-        package somebody:else@1.0.0;
+        package somebody:other@1.0.0;
 
         interface greeter {
             greet: func(name: string) -> string;
@@ -17,7 +17,7 @@ wit_bindgen::generate!({
 
 struct Greeter;
 
-impl exports::somebody::r#else::greeter::Guest for Greeter {
+impl exports::somebody::other::greeter::Guest for Greeter {
     fn greet(name: String) -> String {
         name
     }

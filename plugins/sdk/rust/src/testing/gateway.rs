@@ -66,7 +66,8 @@ pub(crate) mod certificates {
         let mut found = Vec::new();
         current(|gateway| {
             for wanted in [Some(name), wildcard].into_iter().flatten() {
-                found.extend(gateway.certificates.iter().filter(|held| held.names.contains(&wanted)).cloned());
+                found
+                    .extend(gateway.certificates.iter().filter(|held| held.names.contains(&wanted)).cloned());
             }
         });
         found
@@ -212,9 +213,14 @@ mod tests {
     #[test]
     fn an_exact_name_comes_before_a_wildcard() {
         let named = |name| Certificate::named(name);
-        let mut gateway =
-            Gateway { certificates: vec![named("*.shop.example"), named("www.shop.example")], ..Gateway::default() };
+        let mut gateway = Gateway {
+            certificates: vec![named("*.shop.example"), named("www.shop.example")],
+            ..Gateway::default()
+        };
         let found = gateway.run(|| crate::certificates::find("WWW.shop.example"));
-        assert_eq!(found.iter().map(Certificate::id).collect::<Vec<_>>(), ["www.shop.example", "*.shop.example"]);
+        assert_eq!(
+            found.iter().map(Certificate::id).collect::<Vec<_>>(),
+            ["www.shop.example", "*.shop.example"]
+        );
     }
 }

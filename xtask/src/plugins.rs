@@ -1,0 +1,115 @@
+//! `cargo xtask plugins`: guest crates to WebAssembly components, the embedded policy among them.
+//!
+//! Called by `cargo xtask plugins` and, with `--check`, by `cargo xtask test`, whose tests load what it leaves in
+//! `target/plugins`. It never touches the machine's own Rust and never builds the gateway.
+//!
+//! The goal is a gateway that builds with a plain Rust toolchain and still has a policy in the sandbox from the first
+//! second. A build script that compiles the policy would need a wasm target, which rustup cannot fetch everywhere; a
+//! policy written in native code would not be the thing it stands for. So the component is committed, the one binary in
+//! the repository, and what keeps it honest is `--check`: the same source, compiled by the same compiler, is the same
+//! bytes wherever the clone lies, so any other bytes are an error.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use self::toolchain::Toolchain;
+
+mod component;
+mod toolchain;
+
+/// The package of the embedded policy.
+const EMBEDDED: &str = "handfast-plugin-server-name";
+
+/// The other guests of the repository: the example, and those that the tests load.
+pub const GUESTS: &[&str] =
+    &["custom-policy", "guest-hog", "guest-loop", "guest-probe", "guest-trap", "guest-wrong-world"];
+
+/// Builds every guest of the repository. The embedded policy replaces the committed component; with `check` it is
+/// compared with it instead.
+pub fn run(check: bool) -> Result<()> {
+    let toolchain = toolchain::install(&root())?;
+    ensure!(
+        toolchain.is_pinned(),
+        "the embedded policy is built with Debian's rustc-web {} only, so that everybody gets the same bytes",
+        toolchain::RUST,
+    );
+    let packages: Vec<&str> = [EMBEDDED].iter().chain(GUESTS).copied().collect();
+    let built = build_with(&toolchain, &packages)?;
+    let embedded = built.first().context("cargo built nothing")?;
+
+    let bytes = fs::read(embedded)?;
+    component::imports_only(&bytes, "handfast:policy/").context("the embedded policy runs without any grant")?;
+    let committed = root().join("plugins/server-name/dist/server-name.wasm");
+    let before = fs::read(&committed).unwrap_or_default();
+    if before == bytes {
+        println!("{}: {}, up to date", shown(&committed), described(&bytes));
+    } else if check {
+        bail!(
+            "{} is not what its source gives:\n  committed {}\n  built     {}\nrun `cargo xtask plugins` and commit the file",
+            shown(&committed),
+            described(&before),
+            described(&bytes),
+        );
+    } else {
+        replace(&committed, &bytes)?;
+        println!("{}: {}, was {}", shown(&committed), described(&bytes), described(&before));
+    }
+    Ok(())
+}
+
+/// Builds one guest crate to `target/plugins/<package>.wasm`.
+pub fn build(package: &str) -> Result<PathBuf> {
+    build_all(&[package])?.pop().context("cargo built nothing")
+}
+
+/// Builds guest crates, with one run of cargo, to `target/plugins/<package>.wasm` each.
+pub fn build_all(packages: &[&str]) -> Result<Vec<PathBuf>> {
+    build_with(&toolchain::install(&root())?, packages)
+}
+
+fn build_with(toolchain: &Toolchain, packages: &[&str]) -> Result<Vec<PathBuf>> {
+    let root = root();
+    let modules = toolchain.compile(&root, packages)?;
+    let mut components = Vec::with_capacity(packages.len());
+    for (package, module) in packages.iter().zip(modules) {
+        let module = fs::read(&module).with_context(|| format!("cargo left no {}", module.display()))?;
+        let bytes = component::from_module(&module).with_context(|| format!("{package} is no component"))?;
+        let path = root.join(format!("target/plugins/{package}.wasm"));
+        replace(&path, &bytes)?;
+        components.push(path);
+    }
+    Ok(components)
+}
+
+/// By a rename, and only if it differs: a gateway may be watching the file.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|before| before == bytes) {
+        return Ok(());
+    }
+    let folder = path.parent().context("a component lies in a folder")?;
+    fs::create_dir_all(folder)?;
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&new, bytes).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::rename(&new, path).with_context(|| format!("cannot replace {}", path.display()))
+}
+
+fn described(bytes: &[u8]) -> String {
+    match bytes {
+        [] => "absent".to_owned(),
+        _ => format!("{} bytes, sha256 {:x}", bytes.len(), Sha256::digest(bytes)),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_owned()
+}
