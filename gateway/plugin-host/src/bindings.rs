@@ -5,7 +5,11 @@
 //! plain functions that may trap, except `certificates.find`, the only one that may have to wait: a future per host
 //! call costs more than most of the calls themselves.
 
-#![allow(unreachable_pub, dead_code, reason = "generated for the whole world; `counter` and `key-value` are not linked")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "generated for the whole world; `counter` and `key-value` are not linked"
+)]
 
 wasmtime::component::bindgen!({
     path: "../../wit/v1",
@@ -16,10 +20,10 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
     with: {
-        "handfast:policy/types.connection": crate::imports::CurrentConnection,
-        "handfast:policy/types.client-hello": crate::imports::CurrentHello,
-        "handfast:policy/types.certificate": crate::imports::LentCertificate,
-        "handfast:policy/types.peer-certificate": crate::imports::LentPeerCertificate,
-        "handfast:policy/types.peer-chain": crate::imports::CurrentChain,
+        "handfast:policy/types.connection": crate::imports::resources::CurrentConnection,
+        "handfast:policy/types.client-hello": crate::imports::resources::CurrentHello,
+        "handfast:policy/types.certificate": crate::imports::resources::LentCertificate,
+        "handfast:policy/types.peer-certificate": crate::imports::resources::LentPeerCertificate,
+        "handfast:policy/types.peer-chain": crate::imports::resources::CurrentChain,
     },
 });

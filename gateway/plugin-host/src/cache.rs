@@ -125,7 +125,10 @@ impl CodeCache {
         let entries = fs::read_dir(&self.directory).ok()?.filter_map(Result::ok);
         let image = entries.map(|entry| entry.path()).find(|path| {
             path.extension().is_some_and(|extension| extension == "cwasm")
-                && path.file_stem().and_then(|stem| stem.to_str()?.split_once('-')).is_some_and(|it| it.0 == key)
+                && path
+                    .file_stem()
+                    .and_then(|stem| stem.to_str()?.split_once('-'))
+                    .is_some_and(|it| it.0 == key)
         });
         image
     }
@@ -196,5 +199,31 @@ impl Hasher for DigestHasher {
     fn finish(&self) -> u64 {
         let digest = self.0.clone().finalize();
         digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_beyond_the_bound_are_evicted_oldest_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = CodeCache::open(directory.path()).unwrap();
+        for number in 0..IMAGES + 3 {
+            cache.store(&format!("key{number}"), b"an image").unwrap();
+            let written = File::open(cache.image(&format!("key{number}")).unwrap()).unwrap();
+            written
+                .set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64))
+                .unwrap();
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), IMAGES);
+        assert!(!cache.has("key2") && cache.has("key3") && cache.has(&format!("key{}", IMAGES + 2)));
+    }
+
+    #[test]
+    fn a_name_that_is_a_file_is_no_cache() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(CodeCache::open(file.path()).is_err());
     }
 }

@@ -40,7 +40,9 @@ pub enum LoadError {
          `wasm-tools component new policy.wasm -o policy.component.wasm`"
     )]
     CoreModule,
-    #[error("this is WebAssembly of an unknown encoding (version {version}, layer {layer}); components are version 13, layer 1")]
+    #[error(
+        "this is WebAssembly of an unknown encoding (version {version}, layer {layer}); components are version 13, layer 1"
+    )]
     Encoding { version: u16, layer: u16 },
     #[error("the component is damaged, cut off, or needs WebAssembly features that policies do not have")]
     Invalid(#[source] Source),
@@ -66,7 +68,9 @@ pub enum LoadError {
         #[source]
         source: Source,
     },
-    #[error("the exported `{interface}` does not have the types of the interface: build it against an unchanged copy of `wit`")]
+    #[error(
+        "the exported `{interface}` does not have the types of the interface: build it against an unchanged copy of `wit`"
+    )]
     ExportType {
         interface: &'static str,
         #[source]

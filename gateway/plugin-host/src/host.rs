@@ -22,9 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
-};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::cache::CodeCache;
 use crate::component::{Binary, Inspection};
@@ -70,8 +68,8 @@ impl Host {
         let instances = settings.max_instances.max(1);
         let mut config = config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
-        let engine = Engine::new(&config)
-            .map_err(|error| HostError::Engine { instances, source: error.into() })?;
+        let engine =
+            Engine::new(&config).map_err(|error| HostError::Engine { instances, source: error.into() })?;
         let linker = imports::linker(&engine).map_err(|error| HostError::Interface(error.into()))?;
         let clock = Clock::start(engine.clone()).map_err(HostError::Clock)?;
         let code_cache = settings.code_cache.as_deref().and_then(usable_cache);
@@ -139,7 +137,8 @@ impl Host {
 pub fn compile(directory: &Path, bytes: &[u8], max_component: usize) -> Result<(), LoadError> {
     let binary = Binary::parse(bytes, max_component)?;
     let engine = Engine::new(&config()).map_err(|error| LoadError::Invalid(error.into()))?;
-    let image = engine.precompile_component(&binary.bytes).map_err(|error| LoadError::Invalid(error.into()))?;
+    let image =
+        engine.precompile_component(&binary.bytes).map_err(|error| LoadError::Invalid(error.into()))?;
     let cache = CodeCache::open(directory).map_err(|error| LoadError::Cache(io::Error::other(error)))?;
     cache.store(&CodeCache::key(&engine, &binary.digest), &image).map_err(LoadError::Cache)
 }

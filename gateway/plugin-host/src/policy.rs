@@ -243,10 +243,7 @@ impl Policy {
     }
 
     /// Polls the call before the clock: one that finishes in its first poll is never late (see `limits`).
-    async fn within_time<T>(
-        &self,
-        call: impl Future<Output = wasmtime::Result<T>>,
-    ) -> wasmtime::Result<T> {
+    async fn within_time<T>(&self, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
         tokio::time::timeout(self.limits.timeout, call).await.unwrap_or_else(|_| Err(Stop::Time.into()))
     }
 

@@ -102,7 +102,9 @@ impl Attribute {
             return invalid(format!("the value of attribute `{name}` has {} bytes, not 4,096", value.len()));
         }
         if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return invalid(format!("the value of attribute `{name}` has more than visible ASCII and spaces"));
+            return invalid(format!(
+                "the value of attribute `{name}` has more than visible ASCII and spaces"
+            ));
         }
         Ok(Self { name, value })
     }
@@ -178,10 +180,8 @@ mod tests {
 
     #[test]
     fn ids_are_bounded() {
-        let decision = |id: String| select::Decision {
-            verdict: select::Verdict::Certificate(id),
-            reason: None,
-        };
+        let decision =
+            |id: String| select::Decision { verdict: select::Verdict::Certificate(id), reason: None };
         assert!(Decision::from_guest(decision(String::new())).is_err());
         assert!(Decision::from_guest(decision("i".repeat(1_025))).is_err());
         assert!(Decision::from_guest(decision("i".repeat(1_024))).is_ok());

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use handfast_plugin_host::{Attribute, CallError, Hooks, LoadError, PeerCertificate, Policy, Validation, Verdict};
+use handfast_plugin_host::{
+    Attribute, CallError, Hooks, LoadError, PeerCertificate, Policy, Validation, Verdict,
+};
 
 use crate::guest::{component, data, decision, module, pass, select_function, select_module, selecting};
 use crate::views::{Hello, Pair, Peer, Socket, Store, policy, select, select_with, settings};
@@ -139,7 +141,9 @@ async fn certificates_cannot_be_asked_while_configuring() {
     let Err(error) = policy(&component(&["select", "configure"], &module), settings()).await else {
         panic!("it was accepted")
     };
-    assert!(matches!(&error, LoadError::Start(CallError::Trap(trap)) if trap.message.contains("in `configure`")));
+    assert!(
+        matches!(&error, LoadError::Start(CallError::Trap(trap)) if trap.message.contains("in `configure`"))
+    );
 }
 
 #[test]

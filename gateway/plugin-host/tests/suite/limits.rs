@@ -54,7 +54,9 @@ async fn a_loop_in_the_start_function_is_a_load_error() {
         "(func $spin (loop $forever (br $forever))) (start $spin) (memory ",
         1,
     );
-    let Err(error) = policy(&component(&["select"], &module), brief()).await else { panic!("it was accepted") };
+    let Err(error) = policy(&component(&["select"], &module), brief()).await else {
+        panic!("it was accepted")
+    };
     assert!(matches!(error, LoadError::Start(CallError::Timeout { .. })), "{error}");
 }
 
@@ -107,38 +109,41 @@ async fn handles_are_bounded() {
 
 #[tokio::test]
 async fn a_huge_string_is_refused_before_it_is_copied() {
-    let module = select_module(
-        "(call $log (i32.const 0) (i32.const 0) (i32.const 2097152))",
-        &pass(),
-    )
-    .replacen("\"memory\") 1)", "\"memory\") 64)", 1);
-    let error = select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
+    let module = select_module("(call $log (i32.const 0) (i32.const 0) (i32.const 2097152))", &pass())
+        .replacen("\"memory\") 1)", "\"memory\") 64)", 1);
+    let error =
+        select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), "trap", "{error}");
 }
 
 #[tokio::test]
 async fn more_random_bytes_than_allowed_end_the_call_rather_than_be_fewer() {
-    let policy = policy(&selecting("(call $random (i32.const 4097) (i32.const 128))"), settings()).await.unwrap();
+    let policy =
+        policy(&selecting("(call $random (i32.const 4097) (i32.const 128))"), settings()).await.unwrap();
     let error = select(&policy).await.unwrap_err();
     assert!(error.to_string().contains("at most 4,096 bytes"), "{error}");
 }
 
 #[tokio::test]
 async fn endless_recursion_is_a_trap() {
-    let module = select_module("(call $deeper)", &pass())
-        .replacen("(memory ", "(func $deeper (call $deeper)) (memory ", 1);
-    let error = select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
+    let module = select_module("(call $deeper)", &pass()).replacen(
+        "(memory ",
+        "(func $deeper (call $deeper)) (memory ",
+        1,
+    );
+    let error =
+        select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("call stack exhausted"), "{error}");
 }
 
 #[tokio::test]
 async fn a_trap_names_the_function_and_what_the_guest_said() {
-    let functions = select_function(
-        r#"(call $log (i32.const 4) (i32.const 3072) (i32.const 14)) (call $decide_badly)"#,
-    );
+    let functions =
+        select_function(r#"(call $log (i32.const 4) (i32.const 3072) (i32.const 14)) (call $decide_badly)"#);
     let data = crate::guest::data(3_072, b"panicked\nhere!");
     let module = crate::guest::module(&format!("(func $decide_badly unreachable) {functions} {data}"));
-    let error = select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
+    let error =
+        select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
     let CallError::Trap(trap) = error else { panic!("{error}") };
     assert_eq!(trap.message, "wasm `unreachable` instruction executed");
     assert_eq!(trap.said.as_deref(), Some(r"panicked\nhere!"));
@@ -176,7 +181,8 @@ async fn limits_that_cannot_be_kept_are_refused() {
         panic!("it was accepted")
     };
     assert!(matches!(error, LoadError::MemoryLimit { .. }), "{error}");
-    let Err(error) = policy(&selecting(""), limited(Limits { timeout: Duration::ZERO, ..Limits::default() })).await
+    let Err(error) =
+        policy(&selecting(""), limited(Limits { timeout: Duration::ZERO, ..Limits::default() })).await
     else {
         panic!("it was accepted")
     };

@@ -14,6 +14,22 @@ fn refused(bytes: &[u8]) -> LoadError {
     }
 }
 
+#[test]
+fn refusals_say_what_to_do() {
+    let texts = [
+        refused(b"#!/bin/sh"),
+        refused(b"(module)"),
+        refused(b"(component)"),
+        refused(&plain("1.9.0", "imports")),
+        refused(
+            br#"(component
+            (import "wasi:cli/environment@0.2.6" (instance))
+            (instance $it) (export "handfast:policy/select@1.0.0" (instance $it)))"#,
+        ),
+    ];
+    insta::assert_snapshot!(texts.map(|error| error.to_string()).join("\n"));
+}
+
 /// Passes, and touches nothing that another version might lack.
 fn plain(version: &str, imports: &str) -> Vec<u8> {
     component_for(version, imports, &["select"], &select_module("", &pass()))
@@ -133,7 +149,8 @@ fn a_truncated_or_damaged_component_is_invalid() {
 
 #[test]
 fn a_component_above_the_cap_is_not_even_parsed() {
-    let host = Host::new(HostSettings { max_instances: 1, max_component: 7, ..HostSettings::default() }).unwrap();
+    let host =
+        Host::new(HostSettings { max_instances: 1, max_component: 7, ..HostSettings::default() }).unwrap();
     let error = host.inspect(b"no wasm!").unwrap_err();
     assert!(matches!(error, LoadError::TooLarge { size: 8, most: 7 }), "{error}");
 }
