@@ -1,1 +1,20 @@
-fn main() {}
+//! What the gateway promises, one file per behaviour: black-box tests of the real binary.
+//!
+//! One test binary, so that linking is paid for once. Run one file with
+//! `cargo test -p handfast-tests -- freshness::`; the harness says what to build first.
+
+mod bad_input;
+mod certificate_choice;
+mod demo;
+mod drain;
+mod freshness;
+mod hostile;
+mod http;
+mod layering;
+mod mutual_tls;
+mod observation;
+mod policies;
+mod proxy_protocol;
+mod reload;
+mod resumption;
+mod timeouts;

@@ -1,0 +1,206 @@
+//! Which certificate a client gets when only the embedded policy decides: the one for its server name that it can
+//! verify.
+
+use handfast_tests::client::openssl::s_client;
+use handfast_tests::{
+    Authority, CertificateFolder, Client, Config, Curl, Gateway, Key, Leaf, Refusal, Scene,
+};
+use handfast_tests::{Pair, Upstream};
+use rustls::SignatureScheme;
+
+const RSA_ONLY: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
+
+#[test]
+fn each_server_name_gets_its_own_certificate() {
+    let scene = Scene::new(&["a.example", "b.example"]);
+    let gateway = scene.start();
+    for client in [Client::new().tls12(), Client::new().tls13()] {
+        for (name, pair) in ["a.example", "b.example"].into_iter().zip(&scene.pairs) {
+            let session = client.connect(gateway.address("main"), name).expect("a handshake");
+            assert_eq!(session.certificate(), pair.fingerprint(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_name_gets_the_alert_unrecognized_name() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    for client in [Client::new().tls12(), Client::new().tls13()] {
+        let refusal = client.connect(gateway.address("main"), "unknown.example").expect_err("a refusal");
+        assert_eq!(refusal, Refusal::Alert("unrecognized_name"));
+    }
+}
+
+#[test]
+fn a_client_without_a_server_name_gets_the_alert_unrecognized_name() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let refusal = Client::new().without_server_name().connect(gateway.address("main"), "a.example");
+    assert_eq!(refusal.expect_err("a refusal"), Refusal::Alert("unrecognized_name"));
+}
+
+#[test]
+fn the_default_certificate_answers_unknown_and_missing_names() {
+    let scene = Scene::new(&["a.example", "b.example"]);
+    let gateway = Gateway::start(&scene.config().main_listener("default-certificate = \"b.example\""));
+    let address = gateway.address("main");
+    let unknown = Client::new().connect(address, "unknown.example").expect("a handshake");
+    let nameless = Client::new().without_server_name().connect(address, "a.example").expect("a handshake");
+    let known = Client::new().connect(address, "a.example").expect("a handshake");
+    assert_eq!(unknown.certificate(), scene.pairs[1].fingerprint());
+    assert_eq!(nameless.certificate(), scene.pairs[1].fingerprint());
+    assert_eq!(known.certificate(), scene.pairs[0].fingerprint());
+}
+
+#[test]
+fn a_wildcard_covers_one_label_and_yields_to_the_exact_name() {
+    let scene = Scene::new(&["exact.example"]);
+    let wildcard = scene.authority.server(&["*.example"]);
+    scene.certificates.put("wildcard", &wildcard);
+    let gateway = scene.start();
+    let connect = |name| Client::new().connect(gateway.address("main"), name);
+    assert_eq!(connect("other.example").expect("a handshake").certificate(), wildcard.fingerprint());
+    assert_eq!(connect("exact.example").expect("a handshake").certificate(), scene.pairs[0].fingerprint());
+    assert_eq!(connect("two.labels.example").expect_err("a refusal"), Refusal::Alert("unrecognized_name"));
+}
+
+#[test]
+fn letter_case_of_the_server_name_does_not_matter() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let finished = s_client(&scene.authority, gateway.address("main"), "A.Example", &[]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
+#[test]
+fn a_client_that_verifies_only_rsa_gets_the_rsa_chain_and_a_modern_one_the_ecdsa_chain() {
+    let (gateway, _scene, ecdsa, rsa) = two_key_types();
+    let address = gateway.address("main");
+    let modern = Client::new().connect(address, "two.example").expect("a handshake");
+    let old = Client::new().schemes(RSA_ONLY).connect(address, "two.example").expect("a handshake");
+    let older = Client::new().tls12().schemes(RSA_ONLY).connect(address, "two.example").expect("a handshake");
+    assert_eq!(modern.certificate(), ecdsa.fingerprint());
+    assert_eq!(old.certificate(), rsa.fingerprint());
+    assert_eq!(older.certificate(), rsa.fingerprint());
+}
+
+#[test]
+fn openssl_sees_the_chain_of_the_key_type_that_it_asks_for() {
+    let (gateway, scene, ..) = two_key_types();
+    let address = gateway.address("main");
+    let modern = s_client(&scene.authority, address, "two.example", &[]);
+    let rsa = s_client(&scene.authority, address, "two.example", &["-sigalgs", "RSA-PSS+SHA256"]);
+    assert!(modern.stdout.contains("Peer signature type: ECDSA"), "{}", modern.stdout);
+    assert!(rsa.stdout.contains("Peer signature type: RSA-PSS"), "{}", rsa.stdout);
+}
+
+#[test]
+fn a_client_that_can_verify_none_of_its_names_certificates_gets_handshake_failure() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let refusal = Client::new().schemes(RSA_ONLY).connect(gateway.address("main"), "a.example");
+    assert_eq!(refusal.expect_err("a refusal"), Refusal::Alert("handshake_failure"));
+}
+
+#[test]
+fn an_ed25519_certificate_is_served_to_clients_that_can_verify_it() {
+    let scene = Scene::new(&[]);
+    let pair = scene.authority.issue(Leaf::server(&["ed.example"]).key(Key::Ed25519));
+    scene.certificates.put("ed", &pair);
+    let gateway = scene.start();
+    let session = Client::new().connect(gateway.address("main"), "ed.example").expect("a handshake");
+    assert_eq!(session.certificate(), pair.fingerprint());
+}
+
+#[test]
+fn the_whole_chain_is_sent() {
+    let root = Authority::new("root");
+    let pair = root.intermediate("intermediate").server(&["a.example"]);
+    let (certificates, upstream) = (CertificateFolder::new(), Upstream::http1());
+    certificates.put("a", &pair);
+    let gateway = Gateway::start(&Config::serving(&certificates, upstream.address()));
+    // curl knows the root only, and so needs the intermediate.
+    let response = Curl::new(&root, gateway.address("main")).get("https://a.example/");
+    assert_eq!(response.status, 200);
+}
+
+#[test]
+fn every_layout_of_files_is_found() {
+    let scene = Scene::new(&["plain.example"]);
+    let pair = |name| scene.authority.server(&[name]);
+    let (combined, certbot, kubernetes) =
+        (pair("combined.example"), pair("certbot.example"), pair("kube.example"));
+    scene.certificates.put_combined("combined", &combined);
+    scene.certificates.put_certbot("certbot", &certbot);
+    scene.certificates.put_kubernetes("kubernetes", &kubernetes);
+    let gateway = scene.start();
+    let expected =
+        [("plain", &scene.pairs[0]), ("combined", &combined), ("certbot", &certbot), ("kube", &kubernetes)];
+    for (name, pair) in expected {
+        let session = Client::new().connect(gateway.address("main"), &format!("{name}.example"));
+        assert_eq!(session.expect("a handshake").certificate(), pair.fingerprint(), "{name}");
+    }
+}
+
+#[test]
+fn the_post_quantum_group_is_preferred_where_the_client_has_it() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let session = Client::new().connect(gateway.address("main"), "a.example").expect("a handshake");
+    assert_eq!(session.group.as_deref(), Some("X25519MLKEM768"));
+    let classical = Client::new().groups(&[rustls::crypto::aws_lc_rs::kx_group::X25519]);
+    let session = classical.connect(gateway.address("main"), "a.example").expect("a handshake");
+    assert_eq!(session.group.as_deref(), Some("X25519"));
+}
+
+#[test]
+fn the_oldest_version_is_the_listeners_choice() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = Gateway::start(&scene.config().main_listener("minimum-tls = \"1.3\""));
+    let address = gateway.address("main");
+    let refusal = Client::new().tls12().connect(address, "a.example").expect_err("a refusal");
+    assert_eq!(refusal, Refusal::Alert("protocol_version"));
+    Client::new().tls13().connect(address, "a.example").expect("a handshake");
+}
+
+#[test]
+fn a_client_without_a_common_protocol_gets_no_application_protocol() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let refusal = Client::new().alpn(&["imap"]).connect(gateway.address("main"), "a.example");
+    assert_eq!(refusal.expect_err("a refusal"), Refusal::Alert("no_application_protocol"));
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused_unless_the_source_allows_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let scene = Scene::new(&["open.example", "closed.example"]);
+    let key = scene.certificates.path().join("open.example.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("a mode is set");
+    let gateway = scene.start();
+    let refusal = Client::new().connect(gateway.address("main"), "open.example").expect_err("a refusal");
+    assert_eq!(refusal, Refusal::Alert("unrecognized_name"));
+    Client::new().connect(gateway.address("main"), "closed.example").expect("a handshake");
+
+    let path = scene.certificates.path();
+    let allowing = Config::new()
+        .certificates("files", path)
+        .with_last("allow-readable-keys = true")
+        .listener("main", "")
+        .upstream("echo", scene.upstream.address(), "")
+        .route("*", "/", "echo");
+    let gateway = Gateway::start(&allowing);
+    let session = Client::new().connect(gateway.address("main"), "open.example").expect("a handshake");
+    assert_eq!(session.certificate(), scene.pairs[0].fingerprint());
+}
+
+/// One name with a P-256 and an RSA certificate.
+fn two_key_types() -> (Gateway, Scene, Pair, Pair) {
+    let scene = Scene::new(&[]);
+    let ecdsa = scene.authority.server(&["two.example"]);
+    let rsa = scene.authority.issue(Leaf::server(&["two.example"]).key(Key::Rsa2048));
+    scene.certificates.put("two-ecdsa", &ecdsa);
+    scene.certificates.put("two-rsa", &rsa);
+    (scene.start(), scene, ecdsa, rsa)
+}

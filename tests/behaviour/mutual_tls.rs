@@ -1,0 +1,184 @@
+//! Client certificates: asked for per listener, verified natively, judged by `validate` policies, told to upstreams.
+
+use std::fs;
+
+use handfast_tests::config::client_certificates;
+use handfast_tests::{Authority, Client, Config, Curl, Gateway, Leaf, Refusal, Response, Scene, plugin};
+
+#[test]
+fn a_listener_that_requires_certificates_refuses_a_client_without_one() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = start(&scene, "require");
+    let refusal =
+        Client::new().tls13().get(gateway.address("main"), "a.example", "/").expect_err("a refusal");
+    assert_eq!(refusal, Refusal::Alert("certificate_required"));
+    let refusal =
+        Client::new().tls12().get(gateway.address("main"), "a.example", "/").expect_err("a refusal");
+    assert!(matches!(refusal, Refusal::Alert(_)), "{refusal:?}");
+    assert_eq!(scene.upstream.requests(), [""; 0]);
+}
+
+#[test]
+fn a_listener_that_requests_certificates_lets_both_kinds_of_client_in() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = start(&scene, "request");
+    let identity = scene.authority.issue(Leaf::client("alice"));
+    for client in
+        [Client::new(), Client::new().identity(&identity), Client::new().tls12().identity(&identity)]
+    {
+        let response = client.get(gateway.address("main"), "a.example", "/").expect("a response");
+        assert_eq!(response.status, 200);
+    }
+}
+
+#[test]
+fn a_certificate_of_an_unknown_authority_is_refused() {
+    let scene = Scene::new(&["a.example"]);
+    let stranger = Authority::new("another authority").issue(Leaf::client("mallory"));
+    for mode in ["require", "request"] {
+        let gateway = start(&scene, mode);
+        for client in [Client::new().tls12(), Client::new().tls13()] {
+            let client = client.identity(&stranger);
+            let refusal = client.get(gateway.address("main"), "a.example", "/").expect_err("a refusal");
+            assert_eq!(refusal, Refusal::Alert("unknown_ca"), "{mode}");
+        }
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_refused() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = start(&scene, "require");
+    let expired = scene.authority.issue(Leaf::client("alice").expired());
+    let refusal = Client::new().identity(&expired).get(gateway.address("main"), "a.example", "/");
+    assert_eq!(refusal.expect_err("a refusal"), Refusal::Alert("certificate_expired"));
+}
+
+#[test]
+fn a_server_certificate_is_no_client_certificate() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = start(&scene, "require");
+    let wrong_purpose = scene.authority.server(&["a.example"]);
+    let refusal = Client::new().identity(&wrong_purpose).get(gateway.address("main"), "a.example", "/");
+    assert!(matches!(refusal, Err(Refusal::Alert(_))), "{refusal:?}");
+}
+
+#[test]
+fn a_returning_client_is_verified_against_the_trust_anchors_of_now() {
+    let scene = Scene::new(&["a.example"]);
+    let others = Authority::new("another authority");
+    let anchors =
+        scene.certificates.path().parent().expect("a folder").join(format!("anchors-{}", std::process::id()));
+    fs::write(&anchors, scene.authority.root_pem()).expect("the anchors are written");
+    let keys =
+        format!("client-certificates = {{ mode = \"require\", trust-anchors = \"{}\" }}", anchors.display());
+    let config = scene.config().main_listener(&keys);
+    let gateway = Gateway::start(&config);
+    let identity = scene.authority.issue(Leaf::client("alice"));
+    let client = Client::new().identity(&identity).resuming();
+    for _ in 0..2 {
+        client.get(gateway.address("main"), "a.example", "/").expect("a response");
+    }
+    fs::write(&anchors, others.root_pem()).expect("the anchors are written");
+    gateway.reload(&config);
+    let refusal = client.get(gateway.address("main"), "a.example", "/").expect_err("a refusal");
+    assert!(matches!(refusal, Refusal::Alert(_)), "{refusal:?}");
+    let _ = fs::remove_file(anchors);
+}
+
+#[test]
+fn attributes_of_a_validated_client_reach_the_upstream() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = Gateway::start(&validating(&scene));
+    let alice = scene.authority.issue(Leaf::client("alice").uri("spiffe://example/alice"));
+    let response =
+        Client::new().identity(&alice).get(gateway.address("main"), "a.example", "/").expect("a response");
+    let attributes = client_fields(&response);
+    let value =
+        |name: &str| attributes.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+    assert_eq!(value("x-client-common-name"), Some("alice"), "{attributes:?}");
+    assert_eq!(value("x-client-uris"), Some("spiffe://example/alice"), "{attributes:?}");
+    assert_eq!(value("x-client-fingerprint"), Some(alice.fingerprint().as_str()), "{attributes:?}");
+    let curl = Curl::new(&scene.authority, gateway.address("main")).http2().identity(&alice);
+    assert_eq!(client_fields(&curl.get("https://a.example/")), attributes, "HTTP/2 is no different");
+}
+
+#[test]
+fn a_policy_refuses_a_verified_client_with_its_own_alert() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = Gateway::start(&validating(&scene));
+    let refused = scene.authority.issue(Leaf::client("bob").organizational_unit("refused"));
+    for client in [Client::new().tls12(), Client::new().tls13()] {
+        let refusal = client.identity(&refused).get(gateway.address("main"), "a.example", "/");
+        assert_eq!(refusal.expect_err("a refusal"), Refusal::Alert("access_denied"));
+    }
+    let line = gateway.wait_for("the outcome", |line| line.is("connection"));
+    assert_eq!(line.text("verdict"), "reject");
+    assert_eq!(line.text("policy"), "guard");
+    assert_eq!(line.text("alert"), "access_denied");
+    assert_eq!(scene.upstream.requests(), [""; 0]);
+}
+
+#[test]
+fn a_returning_client_is_validated_again_and_keeps_its_attributes() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = Gateway::start(&validating(&scene));
+    let alice = scene.authority.issue(Leaf::client("alice"));
+    for client in [Client::new().tls12(), Client::new().tls13()] {
+        let client = client.identity(&alice).resuming();
+        let first = client.get(gateway.address("main"), "a.example", "/").expect("a response");
+        let mut session = client.connect(gateway.address("main"), "a.example").expect("a handshake");
+        assert!(session.resumed);
+        let second = session.get("/").expect("a response");
+        assert_eq!(client_fields(&first), client_fields(&second));
+        assert!(!client_fields(&second).is_empty());
+    }
+}
+
+#[test]
+fn a_ticket_from_before_a_policy_does_not_pass_it_by() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = start(&scene, "require");
+    let refused = scene.authority.issue(Leaf::client("refused"));
+    let client = Client::new().identity(&refused).resuming();
+    for _ in 0..2 {
+        client.get(gateway.address("main"), "a.example", "/").expect("no policy objects yet");
+    }
+    gateway.reload(&validating(&scene));
+    let refusal = client.get(gateway.address("main"), "a.example", "/").expect_err("a refusal");
+    assert_eq!(refusal, Refusal::Alert("access_denied"));
+}
+
+#[test]
+fn attributes_that_a_client_writes_itself_are_removed() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let curl = || Curl::new(&scene.authority, gateway.address("main")).header("x-client-name: root");
+    for curl in [curl().http1(), curl().http2()] {
+        let response = curl.header("X-Client-Anything: 1").get("https://a.example/");
+        assert_eq!(client_fields(&response), []);
+    }
+}
+
+fn start(scene: &Scene, mode: &str) -> Gateway {
+    Gateway::start(&scene.config().main_listener(&client_certificates(mode, &scene.authority)))
+}
+
+/// Refuses clients whose unit or common name is `refused`.
+fn validating(scene: &Scene) -> Config {
+    let keys = format!("policies = [\"guard\"]\n{}", client_certificates("require", &scene.authority));
+    // Its `select` passes, so that the embedded policy chooses the certificate.
+    scene.config().main_listener(&keys).policy(
+        "guard",
+        &plugin("guest-probe"),
+        "config = { select = \"pass\" }",
+    )
+}
+
+/// The `x-client-*` fields that the upstream received.
+fn client_fields(response: &Response) -> Vec<(String, String)> {
+    assert_eq!(response.status, 200);
+    let received: Vec<(String, String)> =
+        serde_json::from_value(response.json()["headers"].clone()).expect("pairs of strings");
+    received.into_iter().filter(|(name, _)| name.starts_with("x-client-")).collect()
+}

@@ -1,0 +1,142 @@
+//! What an operator sees: an outcome line for each connection and each request, metrics, and readiness.
+
+use handfast_tests::{Client, Curl, Scene, eventually};
+
+#[test]
+fn every_connection_leaves_one_line_that_explains_it() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let mut session =
+        Client::new().tls13().connect(gateway.address("main"), "a.example").expect("a handshake");
+    for _ in 0..3 {
+        session.get("/").expect("a response");
+    }
+    drop(session);
+    let line = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert_eq!(line.text("listener"), "main");
+    assert!(line.text("client").starts_with("127.0.0.1"), "{line}");
+    assert_eq!(line.text("server_name"), "a.example");
+    assert_eq!(line.text("verdict"), "certificate");
+    assert_eq!(line.text("policy"), "server-name");
+    assert_eq!(line.text("certificate"), "a.example");
+    assert_eq!(line.text("alpn"), "http/1.1");
+    assert!(!line.flag("resumed"));
+    assert_eq!(line.number("requests"), 3);
+    assert!(line.text("ja4").starts_with("t13d"), "{line}");
+    assert_eq!(line.text("ja4").len(), 36);
+    assert!(line.text("tls").contains("1.3"), "{line}");
+    assert!(line.text("cipher").starts_with("TLS13_") || line.text("cipher").starts_with("TLS_"), "{line}");
+    assert!(
+        line.number("handshake_us") > 0 && line.number("policy_us") <= line.number("handshake_us"),
+        "{line}"
+    );
+    for field in ["connection", "end", "generation"] {
+        assert!(line.has(field), "{field} is missing in {line}");
+    }
+    assert_eq!(gateway.lines(|line| line.is("connection")).len(), 1);
+}
+
+#[test]
+fn a_refused_connection_says_which_alert_it_got_and_why() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    Client::new().connect(gateway.address("main"), "unknown.example").expect_err("a refusal");
+    let line = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert_eq!(line.text("verdict"), "reject");
+    assert_eq!(line.text("alert"), "unrecognized_name");
+    assert_eq!(line.text("policy"), "server-name");
+    assert!(!line.text("reason").is_empty(), "{line}");
+}
+
+#[test]
+fn every_request_leaves_one_line() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let response =
+        Curl::new(&scene.authority, gateway.address("main")).http2().get("https://a.example/path?secret=1");
+    assert_eq!(response.status, 200);
+    let line = gateway.wait_for("the request", |line| line.is("request"));
+    assert_eq!(line.text("method"), "GET");
+    assert_eq!(line.text("host"), "a.example");
+    assert_eq!(line.text("path"), "/path", "queries hold secrets");
+    assert_eq!(line.number("status"), 200);
+    assert_eq!(line.text("upstream"), "echo");
+    assert!(line.number("duration_us") > 0);
+    let connection = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert!(!line.to_string().contains("secret"), "{line}");
+    assert!(connection.has("connection") && line.has("connection"));
+}
+
+#[test]
+fn bytes_that_are_not_tls_leave_a_line_too() {
+    use std::io::Write;
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let mut stream = std::net::TcpStream::connect(gateway.address("main")).expect("a connection");
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").expect("sent");
+    let line = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert_eq!(line.text("verdict"), "error");
+}
+
+#[test]
+fn metrics_count_what_happened() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    Client::new().get(gateway.address("main"), "a.example", "/").expect("a response");
+    Client::new().connect(gateway.address("main"), "unknown.example").expect_err("a refusal");
+    gateway.wait_for_nth(2, "the connections", |line| line.is("connection"));
+    let text = gateway.admin("/metrics").text();
+    assert!(text.ends_with("# EOF\n"), "OpenMetrics ends so");
+    let names: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(!names.is_empty());
+    for name in &names {
+        assert!(name.starts_with("handfast_") || name.starts_with("process_"), "{name}");
+    }
+    for name in ["handfast_connections", "handfast_handshakes", "handfast_requests", "handfast_policy_calls"]
+    {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    let count = |name, labels: &[_]| gateway.metric(name, labels);
+    assert_eq!(count("handfast_connections_total", &[("listener", "main")]), 2.0, "{text}");
+    assert_eq!(count("handfast_handshakes_total", &[("outcome", "certificate")]), 1.0, "{text}");
+    assert_eq!(count("handfast_handshakes_total", &[("outcome", "reject")]), 1.0, "{text}");
+    assert_eq!(count("handfast_requests_total", &[("upstream", "echo"), ("status", "2xx")]), 1.0, "{text}");
+    let calls = count("handfast_policy_calls_total", &[("policy", "server-name"), ("hook", "select")]);
+    assert_eq!(calls, 2.0, "{text}");
+}
+
+#[test]
+fn a_certificate_that_was_not_replaced_is_counted() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    scene.certificates.put_certificate("a.example", "not a certificate");
+    Client::new().connect(gateway.address("main"), "a.example").expect("the last good pair");
+    gateway.wait_for("the report", |line| line.is("certificate not replaced"));
+    let labels = [("what", "certificate"), ("name", "a.example"), ("outcome", "kept")];
+    let failures = || gateway.metric("handfast_reloads_total", &labels);
+    eventually("the failure to be counted", || (failures() >= 1.0).then_some(()));
+}
+
+#[test]
+fn a_gateway_says_that_it_is_alive_and_ready() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    assert_eq!(gateway.admin("/healthz").status, 200);
+    assert_eq!(gateway.admin("/readyz").status, 200);
+    assert_eq!(gateway.admin("/nothing").status, 404);
+}
+
+#[test]
+fn keys_do_not_reach_the_log() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let stranger = scene.authority.server(&["a.example"]);
+    scene.certificates.put_key("a.example", &stranger.key_pem);
+    Client::new().connect(gateway.address("main"), "a.example").expect("the last good pair");
+    gateway.wait_for("the report", |line| line.is("certificate not replaced"));
+    let log = gateway.log_text();
+    for line in stranger.key_pem.lines().filter(|line| !line.starts_with('-')) {
+        assert!(!log.contains(line));
+    }
+}

@@ -1,0 +1,110 @@
+//! SIGHUP: a good configuration replaces the running one as a whole, a bad one changes nothing and says why.
+
+use handfast_tests::{Client, Gateway, Load, Scene, Upstream};
+
+#[test]
+fn a_reload_adds_a_listener_and_takes_one_away() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let main = gateway.address("main");
+    gateway.reload(&scene.config().listener("second", ""));
+    let second = gateway.address("second");
+    for address in [main, second] {
+        Client::new().get(address, "a.example", "/").expect("a response");
+    }
+    gateway.reload(&scene.config());
+    Client::new().get(main, "a.example", "/").expect("a response");
+    handfast_tests::eventually("the listener to close", || Client::new().connect(second, "a.example").err());
+}
+
+#[test]
+fn a_reload_changes_routes_and_open_connections_go_on() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let other = Upstream::http1();
+    let mut open = Client::new().connect(gateway.address("main"), "a.example").expect("a handshake");
+    assert_eq!(open.get("/moved/before").expect("a response").status, 200);
+    gateway.reload(&scene.config().upstream("other", other.address(), "").route(
+        "a.example",
+        "/moved",
+        "other",
+    ));
+    assert_eq!(open.get("/elsewhere").expect("a response").status, 200);
+    Client::new().get(gateway.address("main"), "a.example", "/moved/after").expect("a response");
+    assert_eq!(other.requests(), ["GET /moved/after"]);
+}
+
+#[test]
+fn a_reload_changes_the_settings_of_a_listener() {
+    let scene = Scene::new(&["a.example", "b.example"]);
+    let gateway = scene.start();
+    let nameless = Client::new().without_server_name();
+    nameless.connect(gateway.address("main"), "a.example").expect_err("no default certificate yet");
+    gateway.reload(&scene.config().main_listener("default-certificate = \"b.example\""));
+    let session = nameless.connect(gateway.address("main"), "a.example").expect("a handshake");
+    assert_eq!(session.certificate(), scene.pairs[1].fingerprint());
+}
+
+#[test]
+fn the_generation_counts_the_reloads_and_is_named_by_connections() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let first = gateway.wait_for("the gateway to be ready", |line| line.is("ready")).number("generation");
+    let second = gateway.reload(&scene.config().listener("second", "")).number("generation");
+    assert!(second > first);
+    Client::new().get(gateway.address("main"), "a.example", "/").expect("a response");
+    let line = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert!(line.number("generation") >= second, "{line}");
+}
+
+#[test]
+fn a_bad_configuration_changes_nothing_and_says_why() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let address = gateway.address("main");
+    let good = scene.config();
+    let missing_plugin = gateway.folder().join("missing.wasm");
+    let bad = [
+        good.clone().with("[surprise]\nkey = 1"),
+        good.clone().with("this is not TOML"),
+        good.clone().main_listener("policies = [\"nobody\"]"),
+        good.clone().route("a.example", "/", "nobody"),
+        good.clone().main_listener("policies = [\"gone\"]").policy("gone", &missing_plugin, ""),
+        good.clone().listener_at("second", "192.0.2.1:1", ""),
+    ];
+    for (count, config) in bad.iter().enumerate() {
+        gateway.write_config(config);
+        gateway.sighup();
+        let line =
+            gateway.wait_for_nth(count + 1, "the refusal", |line| line.is("configuration not reloaded"));
+        assert_eq!(line.text("level"), "WARN");
+        assert!(!line.text("error").is_empty(), "{line}");
+        let response = Client::new().get(address, "a.example", "/").expect("a response");
+        assert_eq!(response.status, 200);
+    }
+    assert_eq!(gateway.lines(|line| line.is("configuration reloaded")).len(), 0);
+    gateway.reload(&good);
+}
+
+#[test]
+fn reloads_cost_no_handshake_and_no_request() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let address = gateway.address("main");
+    let load = Load::start(2, move || Client::new().get(address, "a.example", "/"));
+    for round in 0..10 {
+        let config = if round % 2 == 0 { scene.config().listener("second", "") } else { scene.config() };
+        gateway.reload(&config);
+        load.wait_for_rounds(3);
+    }
+    for response in load.stop() {
+        assert_eq!(response.expect("no connection fails").status, 200);
+    }
+}
+
+#[test]
+fn a_gateway_that_was_started_badly_does_not_start() {
+    let scene = Scene::new(&["a.example"]);
+    let mut gateway = Gateway::spawn(&scene.config().with("[surprise]"));
+    assert_eq!(gateway.wait_exit().code(), Some(2));
+}

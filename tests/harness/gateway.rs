@@ -1,0 +1,272 @@
+//! The real binary as a child process: started with a configuration, known by its log, driven by signals.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use tempfile::TempDir;
+
+use crate::client::http1;
+use crate::config::Config;
+use crate::log::Line;
+use crate::tool::profile_folder;
+use crate::wait::{Watched, eventually};
+use crate::{DEADLINE, Response};
+
+/// A running gateway. Dropping it kills the process, and fails the test if the gateway panicked.
+pub struct Gateway {
+    child: Child,
+    folder: TempDir,
+    log: Watched<Log>,
+}
+
+/// What the gateway has said.
+#[derive(Debug, Default)]
+struct Log {
+    lines: Vec<Line>,
+    /// stderr is closed: nothing will follow.
+    ended: bool,
+}
+
+impl Gateway {
+    /// Starts a gateway and waits until it is ready.
+    #[track_caller]
+    pub fn start(config: &Config) -> Self {
+        let gateway = Self::spawn(config);
+        gateway.wait_for("the gateway to be ready", |line| line.is("ready"));
+        gateway
+    }
+
+    /// Starts a gateway without waiting for anything.
+    #[track_caller]
+    pub fn spawn(config: &Config) -> Self {
+        let folder = TempDir::new().expect("a scratch folder");
+        let path = folder.path().join("handfast.toml");
+        fs::write(&path, config.text()).expect("the configuration is written");
+        let mut command = Command::new(binary());
+        command
+            .args(["run", "-c"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        // SAFETY: prctl is async-signal-safe and touches no memory of ours.
+        unsafe { command.pre_exec(end_with_the_test) };
+        let mut child = command.spawn().expect("the gateway starts");
+        let log = Watched::new(Log::default());
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        std::thread::spawn({
+            let log = log.clone();
+            move || {
+                for raw in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    log.change(|log| log.lines.push(Line::parse(raw)));
+                }
+                log.change(|log| log.ended = true);
+            }
+        });
+        Self { child, folder, log }
+    }
+
+    /// Where a listener is bound.
+    #[track_caller]
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        let line = self.wait_for("the listener to be bound", |line| {
+            line.is("listening") && line.text("listener") == listener
+        });
+        line.text("address").parse().expect("an address in the log")
+    }
+
+    #[track_caller]
+    pub fn admin_address(&self) -> SocketAddr {
+        let line = self.wait_for("the admin listener to be bound", |line| line.is("admin listening"));
+        line.text("address").parse().expect("an address in the log")
+    }
+
+    /// GET of the admin listener.
+    #[track_caller]
+    pub fn admin(&self, path: &str) -> Response {
+        let mut stream = TcpStream::connect(self.admin_address()).expect("the admin listener accepts");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline is set");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("the admin listener reads");
+        http1::read_response(&mut stream).expect("the admin listener answers")
+    }
+
+    /// The sum of a metric's series whose labels include all of `labels`; zero when there is none.
+    #[track_caller]
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.admin("/metrics").text();
+        let series = text.lines().filter(|line| {
+            let (series, _) = line.split_once([' ', '{']).unwrap_or_default();
+            series == name && labels.iter().all(|(key, value)| line.contains(&format!("{key}=\"{value}\"")))
+        });
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits for a line of the log, past or to come.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, matches: impl Fn(&Line) -> bool) -> Line {
+        self.wait_for_nth(1, what, matches)
+    }
+
+    /// Waits for the `count`th line that matches, counted from the start of the gateway.
+    #[track_caller]
+    pub fn wait_for_nth(&self, count: usize, what: &str, matches: impl Fn(&Line) -> bool) -> Line {
+        let found = self.log.wait(|log| {
+            let line = log.lines.iter().filter(|line| matches(line)).nth(count - 1).cloned();
+            match (line, log.ended) {
+                (Some(line), _) => Some(Some(line)),
+                (None, true) => Some(None),
+                (None, false) => None,
+            }
+        });
+        match found {
+            Some(Some(line)) => line,
+            Some(None) => panic!("the gateway ended before {what}; its log:\n{}", self.log_text()),
+            None => panic!("waited {DEADLINE:?} in vain for {what}; the gateway's log:\n{}", self.log_text()),
+        }
+    }
+
+    /// The lines so far that match.
+    pub fn lines(&self, matches: impl Fn(&Line) -> bool) -> Vec<Line> {
+        self.log.lock().lines.iter().filter(|line| matches(line)).cloned().collect()
+    }
+
+    pub fn log_text(&self) -> String {
+        self.log.lock().lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// The folder of the configuration file, which relative paths count from.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes another configuration; nothing happens until [`Gateway::sighup`].
+    pub fn write_config(&self, config: &Config) {
+        fs::write(self.folder.path().join("handfast.toml"), config.text())
+            .expect("the configuration is written");
+    }
+
+    /// Writes another configuration and waits until the gateway runs on it.
+    #[track_caller]
+    pub fn reload(&self, config: &Config) -> Line {
+        let before = self.lines(|line| line.is("configuration reloaded")).len();
+        self.write_config(config);
+        self.sighup();
+        self.wait_for_nth(before + 1, "the reload", |line| line.is("configuration reloaded"))
+    }
+
+    pub fn sighup(&self) {
+        self.signal(libc::SIGHUP);
+    }
+
+    pub fn sigterm(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    /// Waits for the process to end by itself.
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the gateway to exit", || child.try_wait().expect("the gateway is our child"))
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&self, signal: i32) {
+        let id = self.child.id().try_into().expect("a process id");
+        // SAFETY: the process is our child and has not been waited for, so the id is still its own.
+        assert_eq!(
+            unsafe { libc::kill(id, signal) },
+            0,
+            "the gateway is gone; its log:\n{}",
+            self.log_text()
+        );
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.log.wait(|log| log.ended.then_some(()));
+        let log = self.log_text();
+        if std::thread::panicking() {
+            eprintln!("the gateway's log:\n{log}");
+        } else {
+            assert!(!log.contains("panicked at"), "the gateway panicked; its log:\n{log}");
+        }
+    }
+}
+
+/// A command of the binary that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `handfast` with these arguments in `folder` and waits for its end.
+#[track_caller]
+pub fn handfast(folder: &Path, arguments: &[&str]) -> Finished {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    finish(command)
+}
+
+/// Runs a command to its end and kills it at [`DEADLINE`].
+#[track_caller]
+pub fn finish(mut command: Command) -> Finished {
+    // SAFETY: as in `Gateway::spawn`.
+    unsafe { command.pre_exec(end_with_the_test) };
+    let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        eventually("a command to end", || child.try_wait().expect("the command is our child"))
+    }));
+    let _ = child.kill();
+    let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+    match status {
+        Ok(status) => Finished { code: status.code(), stdout, stderr },
+        Err(_) => panic!("{command:?} did not end; it wrote:\n{stdout}\n{stderr}"),
+    }
+}
+
+/// The binary under test: `HANDFAST_BIN`, or the one built beside the tests.
+#[track_caller]
+pub fn binary() -> PathBuf {
+    let path = match std::env::var_os("HANDFAST_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => profile_folder().join("handfast"),
+    };
+    assert!(path.is_file(), "{} is missing: cargo build -p handfast, or set HANDFAST_BIN", path.display());
+    path
+}
+
+fn collect(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            let _ = stream.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// In the child, before it becomes the gateway: the kernel kills it when the thread of its test is gone, so that an
+/// aborted run leaves nothing behind.
+fn end_with_the_test() -> std::io::Result<()> {
+    // SAFETY: a plain system call with constant arguments.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
