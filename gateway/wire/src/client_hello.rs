@@ -10,8 +10,8 @@
 //! extensions that no getter shows are not looked at.
 //!
 //! The message is copied once, into the `ClientHello`; the fields are ranges of that copy and the lists are decoded
-//! as they are iterated. Fingerprints are computed when asked for. A Chrome hello of 1.7 KiB takes about 0.3 µs to
-//! read, and 1.2 µs for the JA4.
+//! as they are iterated. Fingerprints are computed when asked for. Measured: OpenSSL's hello of 339 bytes takes
+//! 0.13 µs to read, its JA4 1.0 µs, its JA3 1.2 µs.
 
 mod body;
 mod fingerprint;

