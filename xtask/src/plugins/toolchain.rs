@@ -85,7 +85,16 @@ impl Toolchain {
 
         let folder = root.join("target/plugins-build");
         let mut build = self.cargo(root);
-        build.args(["build", "--quiet", "--locked", "--profile", "plugin", "--target", TARGET, "--target-dir"]);
+        build.args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--profile",
+            "plugin",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ]);
         build.arg(&folder);
         build.env("CARGO_ENCODED_RUSTFLAGS", self.flags(root)?);
         for package in packages {
@@ -97,7 +106,10 @@ impl Toolchain {
         run(&mut build)?;
 
         let modules = folder.join(TARGET).join("plugin");
-        Ok(packages.iter().map(|package| modules.join(format!("{}.wasm", package.replace('-', "_")))).collect())
+        Ok(packages
+            .iter()
+            .map(|package| modules.join(format!("{}.wasm", package.replace('-', "_"))))
+            .collect())
     }
 
     /// Cargo in an environment that leaves nothing to the machine: a wrapper, a flag or a profile set there would change
@@ -111,7 +123,8 @@ impl Toolchain {
         cargo.current_dir(root);
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
-            let foreign = ["CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_", "CARGO_ENCODED_", "RUSTC", "RUSTFLAGS"];
+            let foreign =
+                ["CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_", "CARGO_ENCODED_", "RUSTC", "RUSTFLAGS"];
             if foreign.iter().any(|prefix| text.starts_with(prefix)) || text == "LD_LIBRARY_PATH" {
                 cargo.env_remove(name);
             }
@@ -134,7 +147,9 @@ impl Toolchain {
     fn flags(&self, root: &Path) -> Result<OsString> {
         let mut remapped = vec![(root.to_owned(), "/handfast")];
         let registries = cargo_home()?.join("registry/src");
-        for registry in fs::read_dir(&registries).with_context(|| format!("cannot read {}", registries.display()))? {
+        for registry in
+            fs::read_dir(&registries).with_context(|| format!("cannot read {}", registries.display()))?
+        {
             remapped.push((registry?.path(), "/registry"));
         }
         if let Self::Debian(folder) = self {
@@ -166,14 +181,24 @@ fn unpack(folder: &Path) -> Result<()> {
     let unpacked = download(&archives).and_then(|()| {
         eprintln!("plugins: unpacking Debian's rustc-web {RUST}");
         let mut children = Vec::new();
-        for archive in fs::read_dir(&archives)?.flatten().filter(|file| file.path().extension() == Some("deb".as_ref())) {
+        for archive in
+            fs::read_dir(&archives)?.flatten().filter(|file| file.path().extension() == Some("deb".as_ref()))
+        {
             let mut dpkg = Command::new("dpkg");
             dpkg.arg("-x").arg(archive.path()).arg(&partial);
             children.push(dpkg.spawn().context("cannot run dpkg")?);
         }
-        ensure!(children.len() == PACKAGES.len(), "apt-get fetched {} of {} packages", children.len(), PACKAGES.len());
+        ensure!(
+            children.len() == PACKAGES.len(),
+            "apt-get fetched {} of {} packages",
+            children.len(),
+            PACKAGES.len()
+        );
         for mut child in children {
-            ensure!(child.wait()?.success(), "dpkg could not unpack a package: is the disk full? It takes 900 MB");
+            ensure!(
+                child.wait()?.success(),
+                "dpkg could not unpack a package: is the disk full? It takes 900 MB"
+            );
         }
         fs::remove_dir_all(&archives)?;
         fs::write(partial.join("complete"), RUST)?;
@@ -195,7 +220,9 @@ fn download(archives: &Path) -> Result<()> {
     eprintln!("plugins: fetching Debian's rustc-web {RUST}, 149 MB");
     let wanted: Vec<String> = PACKAGES
         .iter()
-        .map(|(package, version)| version.map_or((*package).to_owned(), |version| format!("{package}={version}")))
+        .map(|(package, version)| {
+            version.map_or((*package).to_owned(), |version| format!("{package}={version}"))
+        })
         .collect();
     if run(apt_get(archives).arg("download").args(&wanted)).is_ok() {
         return Ok(());
@@ -232,13 +259,21 @@ fn apt_get(folder: &Path) -> Command {
 }
 
 fn offered(options: &[OsString]) -> Option<String> {
-    let output = Command::new("apt-cache").args(options).args(["policy", "rustc-web"]).env("LC_ALL", "C").output().ok()?;
+    let output = Command::new("apt-cache")
+        .args(options)
+        .args(["policy", "rustc-web"])
+        .env("LC_ALL", "C")
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().find_map(|line| line.trim().strip_prefix("Candidate:")).map(|version| version.trim().to_owned())
+    text.lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate:"))
+        .map(|version| version.trim().to_owned())
 }
 
 fn libraries(folder: &Path) -> Vec<PathBuf> {
-    let folders = fs::read_dir(folder.join("usr/lib")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders =
+        fs::read_dir(folder.join("usr/lib")).into_iter().flatten().flatten().map(|entry| entry.path());
     folders.filter(|path| path.to_string_lossy().ends_with("-linux-gnu")).collect()
 }
 
@@ -259,7 +294,13 @@ fn has(program: &str) -> bool {
 
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_owned();
-    let shown = || [program.as_os_str()].into_iter().chain(command.get_args().take(2)).collect::<Vec<_>>().join(OsStr::new(" "));
+    let shown = || {
+        [program.as_os_str()]
+            .into_iter()
+            .chain(command.get_args().take(2))
+            .collect::<Vec<_>>()
+            .join(OsStr::new(" "))
+    };
     let shown = shown().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("cannot run `{shown}`"))?;
     if !status.success() {
