@@ -24,6 +24,10 @@ impl Drain {
         self.sender.send_replace(true);
     }
 
+    pub fn has_started(&self) -> bool {
+        *self.sender.borrow()
+    }
+
     /// Returns when every watch has been dropped.
     pub async fn finished(&self) {
         self.sender.closed().await;

@@ -93,7 +93,11 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// `did you mean …?`, or the list of what is known.
-pub(crate) fn suggest<'a>(word: &str, what: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub(crate) fn suggest<'a>(
+    word: &str,
+    what: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
     if let Some(nearest) = nearest(word, known.clone()) {
         return format!("did you mean `{nearest}`?");
     }
@@ -109,7 +113,9 @@ fn read_hint(error: &std::io::Error, path: &Path) -> String {
         std::io::ErrorKind::NotFound => {
             "name an existing file with `-c FILE`, or try `handfast demo`, which needs none".to_owned()
         }
-        std::io::ErrorKind::PermissionDenied => format!("let the gateway's user read it: chmod o+r {}", path.display()),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("let the gateway's user read it: chmod o+r {}", path.display())
+        }
         std::io::ErrorKind::InvalidData => "the file must be UTF-8 text".to_owned(),
         _ => "check that it is a regular file on a healthy file system".to_owned(),
     }
@@ -122,7 +128,8 @@ mod tests {
     #[test]
     fn an_error_points_at_the_line_and_column() {
         let text = "a = 1\nports = \"x\"\n";
-        let error = ConfigError::at(Path::new("h.toml"), text, 14..17, "not a number", Some("write 443".into()));
+        let error =
+            ConfigError::at(Path::new("h.toml"), text, 14..17, "not a number", Some("write 443".into()));
         assert_eq!(
             error.to_string(),
             "not a number\n --> h.toml:2:9\n  |\n2 | ports = \"x\"\n  |         ^^^\n  = hint: write 443"

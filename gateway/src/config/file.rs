@@ -13,8 +13,8 @@ use toml::Spanned;
 
 use super::error::{ConfigError, suggest};
 use super::{
-    Admin, CertificateSource, ClientCertificateMode, ClientCertificates, Config, Http, Instances, Listener, Log,
-    LogFormat, OnError, Policy, Protocol, Route, TlsVersion, Upstream,
+    Admin, CertificateSource, ClientCertificateMode, ClientCertificates, Config, Http, Instances, Listener,
+    Log, LogFormat, OnError, Policy, Protocol, Route, TlsVersion, Upstream,
 };
 
 mod quantity;
@@ -397,7 +397,11 @@ impl<'a> Context<'a> {
             let alpn = match table.alpn {
                 None => vec![Protocol::Http2, Protocol::Http1],
                 Some(alpn) if alpn.get_ref().is_empty() => {
-                    return Err(self.at(alpn.span(), "`alpn` is empty", "list at least one of \"h2\", \"http/1.1\""));
+                    return Err(self.at(
+                        alpn.span(),
+                        "`alpn` is empty",
+                        "list at least one of \"h2\", \"http/1.1\"",
+                    ));
                 }
                 Some(alpn) => alpn.into_inner().into_iter().map(Protocol::from).collect(),
             };
@@ -502,9 +506,10 @@ impl<'a> Context<'a> {
                 ));
             }
             for endpoint in table.endpoints.get_ref() {
-                let port = endpoint.get_ref().rsplit_once(':').and_then(|(host, port)| {
-                    (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten()
-                });
+                let port = endpoint
+                    .get_ref()
+                    .rsplit_once(':')
+                    .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
                 if port.is_none_or(|port| port == 0) {
                     return Err(self.at(
                         endpoint.span(),
@@ -526,11 +531,19 @@ impl<'a> Context<'a> {
         Ok(upstreams)
     }
 
-    fn routes(&self, tables: Vec<RouteTable>, upstreams: &[Arc<Upstream>]) -> Result<Vec<Route>, ConfigError> {
+    fn routes(
+        &self,
+        tables: Vec<RouteTable>,
+        upstreams: &[Arc<Upstream>],
+    ) -> Result<Vec<Route>, ConfigError> {
         let mut routes = Vec::new();
         for table in tables {
             if table.hosts.get_ref().is_empty() {
-                return Err(self.at(table.hosts.span(), "a route without hosts", "use `hosts = [\"*\"]` for all"));
+                return Err(self.at(
+                    table.hosts.span(),
+                    "a route without hosts",
+                    "use `hosts = [\"*\"]` for all",
+                ));
             }
             let mut hosts = Vec::new();
             for host in table.hosts.get_ref() {

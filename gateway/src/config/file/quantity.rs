@@ -95,7 +95,9 @@ mod tests {
         assert_eq!(Span::parse("1500ms").map(|span| span.0), Some(Duration::from_millis(1500)));
         assert_eq!(Span::parse("2 h").map(|span| span.0), Some(Duration::from_secs(7200)));
         assert_eq!(Bytes::parse("64KiB").map(|bytes| bytes.0), Some(65_536));
-        for wrong in ["", "10", "s", "-1s", "1.5s", "10 parsecs", "99999999999999999999s", "18446744073709551615h"] {
+        for wrong in
+            ["", "10", "s", "-1s", "1.5s", "10 parsecs", "99999999999999999999s", "18446744073709551615h"]
+        {
             assert!(Span::parse(wrong).is_none(), "{wrong}");
         }
     }

@@ -1,0 +1,231 @@
+//! A certificate of the gateway: chain, private key, names, and where it came from.
+//!
+//! `source` finds the files, [`load`] makes a [`Certificate`] of them if they pass every check, [`store`] keeps all of
+//! them fresh and findable. Policies see a certificate through [`handfast_plugin_host::Certificate`], which has no way to the
+//! key; rustls gets the key from [`Certificate::certified_key`]. Nothing here changes after it was made: a replaced pair
+//! is a new value with the same id.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use handfast_plugin_host::{ClientHello, KeyAlgorithm};
+use rustls::SignatureScheme;
+use rustls::sign::CertifiedKey;
+
+pub mod load;
+pub mod names;
+pub mod peer;
+pub mod source;
+pub mod store;
+
+mod distinguished_name;
+mod index;
+mod x509;
+
+pub use load::CertificateError;
+pub use peer::{Peer, PeerError};
+pub use store::{CertificateStore, Ensured, Finding, StoreError};
+
+/// A pair that passed every check. Its `Debug` shows the id and the fingerprint, never key material.
+pub struct Certificate {
+    id: Arc<str>,
+    key: Arc<CertifiedKey>,
+    facts: x509::Facts,
+    /// Ordered by key.
+    tags: Arc<[(String, String)]>,
+}
+
+impl Certificate {
+    /// What verdicts, the configuration and the CLI name it by. Stays the same when the pair is replaced.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The leaf's DNS names and IP addresses, lower-cased, DNS names as A-labels.
+    pub fn names(&self) -> &[String] {
+        &self.facts.names
+    }
+
+    /// Whether clients accept it for this name: exactly, or by a wildcard of one label.
+    pub fn covers(&self, name: &str) -> bool {
+        let name = names::normalise(name);
+        let wildcard = names::wildcard_of(&name);
+        self.facts.names.iter().any(|own| *own == *name || wildcard.as_deref() == Some(own))
+    }
+
+    /// Chain and signer, for rustls.
+    pub fn certified_key(&self) -> &Arc<CertifiedKey> {
+        &self.key
+    }
+
+    /// SHA-256 of the leaf's DER in lower-case hexadecimal.
+    pub fn fingerprint(&self) -> &str {
+        &self.facts.fingerprint
+    }
+
+    /// Seconds since 1970.
+    pub fn not_before(&self) -> i64 {
+        self.facts.not_before
+    }
+
+    /// Seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        self.facts.not_after
+    }
+
+    pub fn key_algorithm(&self) -> KeyAlgorithm {
+        self.facts.key_algorithm
+    }
+
+    pub fn key_bits(&self) -> u32 {
+        self.facts.key_bits
+    }
+
+    pub fn tags(&self) -> &[(String, String)] {
+        &self.tags
+    }
+
+    /// Whether a choice that fell on `other` would fall on this one too: the same names and kind of key.
+    pub fn stands_for(&self, other: &Self) -> bool {
+        self.names() == other.names() && self.key_algorithm() == other.key_algorithm()
+    }
+
+    pub fn has_tag(&self, key: &str, value: &str) -> bool {
+        self.tags.iter().any(|(own_key, own_value)| own_key == key && own_value == value)
+    }
+
+    /// Whether the present lies in its validity (RFC 5280 section 4.1.2.5: both ends belong to it).
+    pub fn is_valid_at(&self, time: i64) -> bool {
+        (self.facts.not_before..=self.facts.not_after).contains(&time)
+    }
+
+    /// Whether a client with these offers can verify a handshake signed by this key. Lists as in the ClientHello.
+    ///
+    /// A client that offers TLS 1.3 gets TLS 1.3, so what it could do in 1.2 does not count then.
+    pub fn usable_with(
+        &self,
+        signature_schemes: &[u16],
+        cipher_suites: &[u16],
+        protocol_versions: &[u16],
+    ) -> bool {
+        let tls13 = protocol_versions.contains(&0x0304);
+        // RFC 8446 section 4.2.3: PKCS#1 v1.5 (the schemes 0x--01) does not sign TLS 1.3 handshakes.
+        let offered: Vec<SignatureScheme> = signature_schemes
+            .iter()
+            .filter(|scheme| !(tls13 && **scheme & 0x00ff == 0x01))
+            .map(|scheme| SignatureScheme::from(*scheme))
+            .collect();
+        let signs = self.key.key.choose_scheme(&offered).is_some();
+        signs && (tls13 || cipher_suites.iter().any(|suite| self.authenticates(*suite)))
+    }
+
+    /// Whether a TLS 1.2 suite of those that rustls has is for this kind of key (RFC 5289, RFC 7905, RFC 8422).
+    fn authenticates(&self, suite: u16) -> bool {
+        match self.facts.key_algorithm {
+            KeyAlgorithm::Rsa => matches!(suite, 0xc02f | 0xc030 | 0xcca8),
+            KeyAlgorithm::Other => false,
+            _ => matches!(suite, 0xc02b | 0xc02c | 0xcca9),
+        }
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Certificate")
+            .field("id", &self.id)
+            .field("fingerprint", &self.facts.fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl handfast_plugin_host::Certificate for Certificate {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.facts.names.to_vec()
+    }
+
+    fn key_algorithm(&self) -> KeyAlgorithm {
+        self.facts.key_algorithm
+    }
+
+    fn key_bits(&self) -> u32 {
+        self.facts.key_bits
+    }
+
+    fn not_before(&self) -> i64 {
+        self.facts.not_before
+    }
+
+    fn not_after(&self) -> i64 {
+        self.facts.not_after
+    }
+
+    fn issuer(&self) -> String {
+        self.facts.issuer.clone()
+    }
+
+    fn serial(&self) -> String {
+        self.facts.serial.clone()
+    }
+
+    fn fingerprint(&self) -> String {
+        self.facts.fingerprint.clone()
+    }
+
+    fn der(&self) -> Vec<u8> {
+        self.key.cert.first().map(|leaf| leaf.to_vec()).unwrap_or_default()
+    }
+
+    fn tags(&self) -> Vec<(String, String)> {
+        self.tags.to_vec()
+    }
+
+    fn usable_by(&self, hello: &dyn ClientHello) -> bool {
+        self.is_valid_at(unix_now())
+            && self.usable_with(
+                &hello.signature_schemes(),
+                &hello.cipher_suites(),
+                &hello.protocol_versions(),
+            )
+    }
+}
+
+/// Asked before a certificate goes live: the `admit` policies, in the gateway.
+pub trait Gate: Send + Sync + 'static {
+    /// The error is the reason, for the operator.
+    fn admit(
+        &self,
+        certificate: Arc<Certificate>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+}
+
+/// A gate that is always open.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenGate;
+
+impl Gate for OpenGate {
+    fn admit(
+        &self,
+        _certificate: Arc<Certificate>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Seconds since 1970; negative before.
+pub fn unix_now() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test_pki;

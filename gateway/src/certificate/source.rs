@@ -1,0 +1,7 @@
+//! Where certificates come from.
+//!
+//! A source says which pairs exist and where their files are; the store reads them. There is one kind so far, the
+//! [`directory`]. [`watch`] tells the store early that something changed; nothing depends on it.
+
+pub mod directory;
+pub mod watch;

@@ -1,0 +1,360 @@
+//! A folder tree of PEM files: which pairs there are.
+//!
+//! The store calls [`Tree::look`] on a blocking thread, at start and at each scan. It lists folders and never opens a
+//! file. A second look costs one `stat` per folder and lists only those that changed.
+//!
+//! Layouts, by folder, the first that fits:
+//!
+//! | files | id (path below the source) | made by |
+//! |---|---|---|
+//! | `fullchain.pem` + `privkey.pem` | the folder | certbot |
+//! | `tls.crt` + `tls.key` | the folder | Kubernetes, cert-manager |
+//! | `name.crt` + `name.key` | `name` | lego, openssl, by hand |
+//! | `name.pem` + `name.key` | `name` | mkcert, by hand |
+//! | `name.pem` with both inside | `name` | HAProxy |
+//!
+//! Names that begin with a dot are left out: Kubernetes keeps `..data` and the dated folders there, and editors their
+//! copies. A pair in the source's own folder takes the name of the source where the table says "the folder".
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::freshness::FileIdentity;
+use crate::freshness::file::file_clock;
+
+/// Folders within folders. Deeper ones are reported and left out; certbot and Kubernetes need 2.
+const MAX_DEPTH: usize = 8;
+
+/// The WIT interface promises policies that ids are no longer.
+const MAX_ID: usize = 1024;
+
+/// A pair that is there, by the look of its file names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    pub id: Arc<str>,
+    /// The chain and the key, or one file that should hold both.
+    pub files: Vec<PathBuf>,
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// All pairs of the folders that are new or changed.
+    pub candidates: Vec<Candidate>,
+    /// What was left out, and why.
+    pub left_out: Vec<LeftOut>,
+    /// How many folders there are.
+    pub folders: usize,
+}
+
+/// Something in the tree that is not served and perhaps was meant to be.
+#[derive(Debug, thiserror::Error)]
+pub enum LeftOut {
+    #[error("{} has no certificate beside it; name that one alike, with .crt or .pem", path.display())]
+    LoneKey { path: PathBuf },
+    #[error("{} has a name that is not UTF-8; rename it", path.display())]
+    Name { path: PathBuf },
+    #[error("{} has too long a path for an id; move it up or shorten the names", path.display())]
+    LongId { path: PathBuf },
+    #[error("{} is more than {MAX_DEPTH} folders deep; move it up", path.display())]
+    Deep { path: PathBuf },
+    #[error("{} cannot be listed; check its permissions", path.display())]
+    Unlisted { path: PathBuf, source: io::Error },
+}
+
+/// The folders of a source, as of the last look.
+#[derive(Debug)]
+pub struct Tree {
+    root: PathBuf,
+    /// The id of a pair that is named after the root.
+    root_id: String,
+    /// Put before every id: empty, or the source's name and a colon.
+    prefix: String,
+    folders: HashMap<PathBuf, Folder>,
+    looks: u64,
+}
+
+#[derive(Debug)]
+struct Folder {
+    /// `None` if it may have changed since without showing it: it is listed again.
+    identity: Option<FileIdentity>,
+    children: Vec<PathBuf>,
+    look: u64,
+}
+
+impl Tree {
+    pub fn new(root: PathBuf, source: &str, several_sources: bool) -> Self {
+        let prefix = if several_sources { format!("{source}:") } else { String::new() };
+        Self { root, root_id: source.to_owned(), prefix, folders: HashMap::new(), looks: 0 }
+    }
+
+    /// Finds the pairs in folders that changed since the last look. Blocks. The error is about the root.
+    pub fn look(&mut self) -> io::Result<Look> {
+        self.looks += 1;
+        let mut look = Look::default();
+        // Each with the folders above it, by identity: a link that leads to one of those is a loop.
+        let mut pending: Vec<(PathBuf, Vec<FileIdentity>)> = vec![(self.root.clone(), Vec::new())];
+        while let Some((path, above)) = pending.pop() {
+            match self.visit(&path, &above, &mut look) {
+                Ok(Some(identity)) => {
+                    let mut above = above;
+                    above.push(identity);
+                    let children =
+                        self.folders.get(&path).map(|folder| folder.children.clone()).unwrap_or_default();
+                    pending.extend(children.into_iter().map(|child| (child, above.clone())));
+                }
+                Ok(None) => {}
+                Err(source) if path == self.root => return Err(source),
+                // Gone between listing its parent and looking at it.
+                Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => look.left_out.push(LeftOut::Unlisted { path, source }),
+            }
+        }
+        let current = self.looks;
+        self.folders.retain(|_, folder| folder.look == current);
+        look.folders = self.folders.len();
+        Ok(look)
+    }
+
+    /// Lists a folder if it changed. `None` if it is not to be entered.
+    fn visit(
+        &mut self,
+        path: &Path,
+        above: &[FileIdentity],
+        look: &mut Look,
+    ) -> io::Result<Option<FileIdentity>> {
+        let clock = file_clock();
+        let identity = FileIdentity::of(path)?;
+        if above.iter().any(|above| above.is_same_file(&identity)) {
+            return Ok(None);
+        }
+        if above.len() > MAX_DEPTH {
+            look.left_out.push(LeftOut::Deep { path: path.to_owned() });
+            return Ok(None);
+        }
+        if let Some(folder) = self.folders.get_mut(path)
+            && folder.identity == Some(identity)
+        {
+            folder.look = self.looks;
+            return Ok(Some(identity));
+        }
+        let (names, children) = list(path, look)?;
+        let settled = identity.is_settled(clock);
+        let folder = Folder { identity: settled.then_some(identity), children, look: self.looks };
+        self.folders.insert(path.to_owned(), folder);
+        self.classify(path, &names, look);
+        Ok(Some(identity))
+    }
+
+    /// The pairs among the names of a folder's files.
+    fn classify(&self, folder: &Path, names: &BTreeSet<String>, look: &mut Look) {
+        let mut used: HashSet<&str> = HashSet::new();
+        let mut found: Vec<(Option<&str>, Vec<&str>)> = Vec::new();
+        if names.contains("fullchain.pem") && names.contains("privkey.pem") {
+            found.push((None, vec!["fullchain.pem", "privkey.pem"]));
+            // The parts that certbot also writes one by one.
+            used.extend(["fullchain.pem", "privkey.pem", "cert.pem", "chain.pem"]);
+        }
+        for extension in [".crt", ".pem"] {
+            for name in names {
+                let Some(stem) = name.strip_suffix(extension).filter(|_| !used.contains(name.as_str()))
+                else {
+                    continue;
+                };
+                let key = names.get(&format!("{stem}.key")).filter(|key| !used.contains(key.as_str()));
+                let id = if name == "tls.crt" { None } else { Some(stem) };
+                match key {
+                    Some(key) => {
+                        used.extend([name.as_str(), key.as_str()]);
+                        found.push((id, vec![name, key]));
+                    }
+                    // A `.crt` without a key is an issuer's or a CA's. A `.pem` may hold the key itself.
+                    None if extension == ".pem" && may_hold_both(name, names) => found.push((id, vec![name])),
+                    None => {}
+                }
+            }
+        }
+        for name in names.iter().filter(|name| name.ends_with(".key") && !used.contains(name.as_str())) {
+            look.left_out.push(LeftOut::LoneKey { path: folder.join(name) });
+        }
+        for (stem, files) in found {
+            let files: Vec<PathBuf> = files.into_iter().map(|name| folder.join(name)).collect();
+            match self.id(folder, stem) {
+                Ok(id) => look.candidates.push(Candidate { id, files }),
+                Err(reason) => look.left_out.push(reason),
+            }
+        }
+    }
+
+    fn id(&self, folder: &Path, stem: Option<&str>) -> Result<Arc<str>, LeftOut> {
+        let below = folder.strip_prefix(&self.root).unwrap_or(folder);
+        let Some(below) = below.to_str() else { return Err(LeftOut::Name { path: folder.to_owned() }) };
+        let id = match (below, stem) {
+            ("", None) => self.root_id.as_str().to_owned(),
+            ("", Some(stem)) => stem.to_owned(),
+            (below, None) => below.to_owned(),
+            (below, Some(stem)) => format!("{below}/{stem}"),
+        };
+        let id = format!("{}{id}", self.prefix);
+        match id.len() <= MAX_ID {
+            true => Ok(id.into()),
+            false => Err(LeftOut::LongId { path: folder.to_owned() }),
+        }
+    }
+}
+
+/// Not where a pair of the same name was found, and not the parts of a certbot folder that is being filled.
+fn may_hold_both(name: &str, names: &BTreeSet<String>) -> bool {
+    match name {
+        "fullchain.pem" | "privkey.pem" | "chain.pem" => false,
+        "cert.pem" => !names.contains("chain.pem") && !names.contains("fullchain.pem"),
+        _ => !name.strip_suffix(".pem").is_some_and(|stem| names.contains(&format!("{stem}.key"))),
+    }
+}
+
+/// A folder's file names and its sub-folders, without those that begin with a dot.
+fn list(folder: &Path, look: &mut Look) -> io::Result<(BTreeSet<String>, Vec<PathBuf>)> {
+    let (mut names, mut children) = (BTreeSet::new(), Vec::new());
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        let is_folder = match kind.is_symlink() {
+            true => std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir()),
+            false => kind.is_dir(),
+        };
+        if is_folder {
+            children.push(entry.path());
+            continue;
+        }
+        match name.into_string() {
+            Ok(name) => {
+                names.insert(name);
+            }
+            Err(name) if has_certificate_extension(Path::new(&name)) => {
+                look.left_out.push(LeftOut::Name { path: entry.path() });
+            }
+            Err(_) => {}
+        }
+    }
+    Ok((names, children))
+}
+
+fn has_certificate_extension(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "crt" || extension == "pem")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(root: &Path) -> Tree {
+        Tree::new(root.to_owned(), "files", false)
+    }
+
+    fn touch(root: &Path, paths: &[&str]) {
+        for path in paths {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+    }
+
+    fn ids(look: &Look) -> Vec<(String, Vec<String>)> {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut ids: Vec<_> = look
+            .candidates
+            .iter()
+            .map(|candidate| (candidate.id.to_string(), candidate.files.iter().map(name).collect()))
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    fn expected(pairs: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
+        pairs
+            .iter()
+            .map(|(id, files)| (id.to_string(), files.iter().map(|file| file.to_string()).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn every_layout_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        touch(
+            root.path(),
+            &[
+                "a.crt",
+                "a.key",
+                "b.pem",
+                "b.key",
+                "both.pem",
+                "issuer.crt",
+                "lone.key",
+                "live/c.example/fullchain.pem",
+                "live/c.example/privkey.pem",
+                "live/c.example/cert.pem",
+                "live/c.example/chain.pem",
+                "live/c.example/README",
+                "secret/..2024/tls.crt",
+                "secret/tls.crt",
+                "secret/tls.key",
+            ],
+        );
+        let look = tree(root.path()).look().unwrap();
+        assert_eq!(
+            ids(&look),
+            expected(&[
+                ("a", &["a.crt", "a.key"]),
+                ("b", &["b.pem", "b.key"]),
+                ("both", &["both.pem"]),
+                ("live/c.example", &["fullchain.pem", "privkey.pem"]),
+                ("secret", &["tls.crt", "tls.key"]),
+            ])
+        );
+        assert!(matches!(&look.left_out[..], [LeftOut::LoneKey { path }] if path.ends_with("lone.key")));
+    }
+
+    #[test]
+    fn a_pair_in_the_sources_own_folder_has_its_name_and_several_sources_prefix_theirs() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), &["tls.crt", "tls.key", "a/b.crt", "a/b.key"]);
+        let look = Tree::new(root.path().to_owned(), "files", true).look().unwrap();
+        assert_eq!(
+            ids(&look),
+            expected(&[("files:a/b", &["b.crt", "b.key"]), ("files:files", &["tls.crt", "tls.key"])])
+        );
+    }
+
+    #[test]
+    fn a_second_look_lists_only_what_changed() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), &["a/a.crt", "a/a.key", "b/b.crt", "b/b.key"]);
+        let mut tree = tree(root.path());
+        // Folders made within the clock's last tick are listed again, so look until they are older than that.
+        while !tree.look().unwrap().candidates.is_empty() {}
+        touch(root.path(), &["b/c.pem"]);
+        let look = tree.look().unwrap();
+        assert_eq!(ids(&look), expected(&[("b/b", &["b.crt", "b.key"]), ("b/c", &["c.pem"])]));
+        assert_eq!(look.folders, 3);
+        std::fs::remove_dir_all(root.path().join("a")).unwrap();
+        assert_eq!(tree.look().unwrap().folders, 2);
+    }
+
+    #[test]
+    fn links_are_followed_but_not_in_circles_nor_without_end() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), &["a/a.pem", "1/2/3/4/5/6/7/8/9/deep.pem"]);
+        std::os::unix::fs::symlink(root.path(), root.path().join("a/loop")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("a"), root.path().join("b")).unwrap();
+        let look = tree(root.path()).look().unwrap();
+        assert_eq!(ids(&look), expected(&[("a/a", &["a.pem"]), ("b/a", &["a.pem"])]));
+        assert!(matches!(&look.left_out[..], [LeftOut::Deep { path }] if path.ends_with("8/9")));
+        assert!(tree(&root.path().join("none")).look().is_err());
+    }
+}

@@ -1,0 +1,296 @@
+//! All certificates of the gateway: found by name, by id and by tag, and never older than their files.
+//!
+//! `tls` asks it on every handshake, policies through `policy`. A handshake that has chosen a certificate calls
+//! [`CertificateStore::ensure_fresh`] before it answers; one that found none calls [`CertificateStore::look_again`] before
+//! it gives up. Lookups take no lock. Reading and judging run on the background runtime, for each pair on its own: a
+//! pair that changes costs what one pair costs, however many there are.
+//!
+//! What a change of the files means for a value, and why no handshake gets a stale or mixed pair, is argued in
+//! [`crate::freshness`]. A pair whose files are deleted keeps serving and is reported.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::runtime::Handle;
+
+use super::index::Index;
+use super::names::{normalise, wildcard_of};
+use super::source::directory::Tree;
+use super::{Certificate, Gate};
+use crate::config::CertificateSource;
+use crate::freshness::{Outcome, Reason};
+
+mod entry;
+mod scan;
+mod status;
+
+pub use scan::ScanSummary;
+pub use status::{Counters, Finding, Severity, State, Status};
+
+use entry::{Entry, Refused};
+use scan::Scans;
+
+pub struct CertificateStore {
+    sources: Vec<Source>,
+    gate: Arc<dyn Gate>,
+    background: Handle,
+    by_id: Index<Arc<Entry>>,
+    /// By exact name and by wildcard as it is written: `*.example.com`.
+    by_name: Index<Arc<[Arc<Entry>]>>,
+    /// Held by whoever changes the two above.
+    writing: Mutex<()>,
+    /// Pairs that never went live, by their first file.
+    refused: Mutex<HashMap<PathBuf, Refused>>,
+    generation: AtomicU64,
+    scans: Scans,
+    tally: Tally,
+    me: Weak<Self>,
+}
+
+struct Source {
+    config: Arc<CertificateSource>,
+    tree: Mutex<Tree>,
+    tags: Arc<[(String, String)]>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    replaced: AtomicU64,
+    refused: AtomicU64,
+    kept: AtomicU64,
+    timed_out: AtomicU64,
+}
+
+impl CertificateStore {
+    /// Reads every pair of the sources. Pairs that cannot be served are findings, not errors.
+    pub async fn open(
+        sources: &[Arc<CertificateSource>],
+        gate: Arc<dyn Gate>,
+        background: Handle,
+    ) -> Result<(Arc<Self>, Vec<Finding>), StoreError> {
+        let several = sources.len() > 1;
+        let sources = sources.iter().map(|config| Source {
+            tree: Mutex::new(Tree::new(config.path.clone(), &config.name, several)),
+            tags: config.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            config: config.clone(),
+        });
+        let sources: Vec<Source> = sources.collect();
+        let store = Arc::new_cyclic(|me| Self {
+            sources,
+            gate,
+            background,
+            by_id: Index::new(),
+            by_name: Index::new(),
+            writing: Mutex::new(()),
+            refused: Mutex::default(),
+            generation: AtomicU64::new(0),
+            scans: Scans::default(),
+            tally: Tally::default(),
+            me: me.clone(),
+        });
+        let findings = store.first_scan().await?;
+        Ok((store, findings))
+    }
+
+    /// The certificates for a name: those that have it exactly before those whose wildcard covers it, of either the
+    /// newest not-before first. In any spelling. Whether the client can use them is not looked at.
+    pub fn find(&self, name: &str) -> Vec<Arc<Certificate>> {
+        let name = normalise(name);
+        let mut found = self.with_name(&name);
+        if let Some(wildcard) = wildcard_of(&name) {
+            let exact = found.len();
+            for certificate in self.with_name(&wildcard) {
+                if !found.iter().take(exact).any(|found| Arc::ptr_eq(found, &certificate)) {
+                    found.push(certificate);
+                }
+            }
+        }
+        found
+    }
+
+    /// The newest good certificate of this id.
+    pub fn by_id(&self, id: &str) -> Option<Arc<Certificate>> {
+        self.by_id.find(id).map(|entry| entry.fresh.current())
+    }
+
+    /// Those with a tag, ordered by id. Looks at every certificate, unless no source gives that tag.
+    pub fn tagged(&self, key: &str, value: &str) -> Vec<Arc<Certificate>> {
+        if !self.sources.iter().any(|source| source.tags.iter().any(|tag| tag.0 == key && tag.1 == value)) {
+            return Vec::new();
+        }
+        let mut found: Vec<_> = self
+            .by_id
+            .values()
+            .map(|entry| entry.fresh.current())
+            .filter(|certificate| certificate.has_tag(key, value))
+            .collect();
+        found.sort_by(|one, other| one.id().cmp(other.id()));
+        found
+    }
+
+    /// The strict check: makes sure that a certificate is not older than its files before a handshake is answered with
+    /// it. One `stat` per file where nothing changed; otherwise waits for the reload, at most the source's
+    /// `reload_wait`.
+    pub async fn ensure_fresh(&self, certificate: &Arc<Certificate>) -> Ensured {
+        let Some(entry) = self.by_id.find(certificate.id()) else { return Ensured::Withdrawn };
+        let outcome = entry.fresh.ensure(entry.source.reload_wait).await;
+        let current = entry.fresh.current();
+        let why = match outcome {
+            Outcome::Unchanged | Outcome::Reloaded => {
+                return match Arc::ptr_eq(&current, certificate) {
+                    true => Ensured::Unchanged,
+                    false => Ensured::Replaced(current),
+                };
+            }
+            Outcome::KeptLastGood(reason) => Kept::Refused(reason),
+            Outcome::Gone(reason) => Kept::Gone(reason),
+            Outcome::TimedOut => {
+                self.tally.timed_out.fetch_add(1, Ordering::Relaxed);
+                Kept::TimedOut
+            }
+        };
+        self.tally.kept.fetch_add(1, Ordering::Relaxed);
+        Ensured::Kept { certificate: current, why }
+    }
+
+    /// Changes whenever a certificate was added or replaced.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Pairs that are live.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The folders of the sources.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        self.sources.iter().map(|source| source.config.path.clone()).collect()
+    }
+
+    pub fn background(&self) -> &Handle {
+        &self.background
+    }
+
+    /// Certificates with this very name, newest first.
+    fn with_name(&self, name: &str) -> Vec<Arc<Certificate>> {
+        let Some(entries) = self.by_name.find(name) else { return Vec::new() };
+        let mut found: Vec<_> = entries
+            .iter()
+            .map(|entry| entry.fresh.current())
+            // A replacement that lost the name is current a moment before the index knows.
+            .filter(|certificate| certificate.names().iter().any(|own| own == name))
+            .collect();
+        found.sort_by(|one, other| {
+            other.not_before().cmp(&one.not_before()).then_with(|| one.id().cmp(other.id()))
+        });
+        found
+    }
+
+    /// Makes entries live, in place of those that have the same id.
+    fn register(&self, entries: &[Arc<Entry>]) {
+        let _writing = lock(&self.writing);
+        for entry in entries {
+            if let Some(old) = self.by_id.find(&entry.id) {
+                self.unindex(&old, old.fresh.current().names());
+            }
+        }
+        self.by_id.add_all(entries.iter().map(|entry| (entry.id.clone(), entry.clone())), |_, entry| entry);
+        let certificates: Vec<_> = entries.iter().map(|entry| (entry, entry.fresh.current())).collect();
+        let names = certificates.iter().flat_map(|(entry, certificate)| {
+            certificate.names().iter().map(|name| (Arc::from(name.as_str()), (*entry).clone()))
+        });
+        self.by_name.add_all(names, |present, entry| {
+            present.into_iter().flat_map(|list| list.iter().cloned()).chain([entry]).collect()
+        });
+        self.generation.fetch_add(u64::try_from(entries.len()).unwrap_or(1), Ordering::SeqCst);
+    }
+
+    /// Follows the names of an entry whose certificate was replaced.
+    fn reindex(&self, id: &str, old: &Certificate, new: &Certificate) {
+        let _writing = lock(&self.writing);
+        if let Some(entry) = self.by_id.find(id) {
+            let lost: Vec<String> =
+                old.names().iter().filter(|name| !new.names().contains(name)).cloned().collect();
+            self.unindex(&entry, &lost);
+            for name in new.names().iter().filter(|name| !old.names().contains(name)) {
+                self.by_name.change(name, |present| {
+                    Some(
+                        present
+                            .into_iter()
+                            .flat_map(|list| list.iter().cloned())
+                            .chain([entry.clone()])
+                            .collect(),
+                    )
+                });
+            }
+        }
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn unindex(&self, entry: &Arc<Entry>, names: &[String]) {
+        for name in names {
+            self.by_name.change(name, |present| {
+                let others = present?.iter().filter(|other| !Arc::ptr_eq(other, entry)).cloned();
+                let others: Arc<[Arc<Entry>]> = others.collect();
+                (!others.is_empty()).then_some(others)
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for CertificateStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("CertificateStore")
+            .field("certificates", &self.len())
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the strict check found.
+#[derive(Debug)]
+pub enum Ensured {
+    /// The certificate is what its files hold.
+    Unchanged,
+    /// The files hold this one now; it has the same id, and perhaps other names.
+    Replaced(Arc<Certificate>),
+    /// The files hold nothing that may be served. This is the last good one.
+    Kept { certificate: Arc<Certificate>, why: Kept },
+    /// The store has no certificate of this id (any more).
+    Withdrawn,
+}
+
+/// Why the last good certificate is served.
+#[derive(Debug, Clone)]
+pub enum Kept {
+    Refused(Reason),
+    Gone(Reason),
+    /// The reload took longer than the source's `reload_wait`; it goes on.
+    TimedOut,
+}
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the certificate source \"{name}\" cannot be read at {}; check the path and its permissions", path.display())]
+    Source { name: String, path: PathBuf, source: io::Error },
+    #[error("the runtime that reads certificates has ended; start the gateway again")]
+    Ended,
+}
+
+/// A thread that panicked while it held the lock left at worst a change half done in a way every reader tolerates.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! One pair of the store, live or refused, and how it is loaded.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use tracing::{info, warn};
+
+use super::{CertificateStore, Source};
+use crate::certificate::load::{self, Identity, MAX_FILE_SIZE};
+use crate::certificate::source::directory::Candidate;
+use crate::certificate::{Certificate, CertificateError, unix_now};
+use crate::config::CertificateSource;
+use crate::freshness::{Change, Contents, Fresh, Load, LoadFuture, NotLoaded, Reason};
+
+/// A pair that went live.
+pub(super) struct Entry {
+    pub(super) id: Arc<str>,
+    pub(super) source: Arc<CertificateSource>,
+    pub(super) fresh: Arc<Fresh<Certificate>>,
+}
+
+/// A pair that never did.
+#[derive(Clone)]
+pub(super) struct Refused {
+    pub(super) candidate: Candidate,
+    /// Which of the store's sources, by position.
+    pub(super) source: usize,
+    pub(super) reason: Reason,
+    /// `None` if its files were not looked at.
+    pub(super) not_loaded: Option<NotLoaded>,
+}
+
+impl CertificateStore {
+    pub(super) async fn load(&self, position: usize, candidate: Candidate) -> Result<Arc<Entry>, Refused> {
+        let refused =
+            |candidate, reason, not_loaded| Refused { candidate, source: position, reason, not_loaded };
+        let Some(source) = self.sources.get(position) else {
+            return Err(refused(candidate, Arc::new(CertificateError::NoFiles), None));
+        };
+        let first = candidate.files.first().cloned().unwrap_or_default();
+        if let Some(other) = self.holder_of(&candidate) {
+            let reason = CertificateError::IdTaken { id: candidate.id.clone(), path: first, other };
+            return Err(refused(candidate, Arc::new(reason), None));
+        }
+        let loader = Arc::new(Loader::new(source, &candidate.id, self));
+        let files = candidate.files.clone();
+        match Fresh::load(files, MAX_FILE_SIZE, loader, self.background.clone()).await {
+            Ok(fresh) => Ok(Arc::new(Entry { id: candidate.id, source: source.config.clone(), fresh })),
+            Err(not_loaded) => Err(refused(candidate, not_loaded.reason.clone(), Some(not_loaded))),
+        }
+    }
+
+    /// The first file of another pair that has the candidate's id and is sound. One that is not, or that begins with
+    /// the same file, was moved to another layout, and makes way for the candidate if that turns out to be good.
+    fn holder_of(&self, candidate: &Candidate) -> Option<PathBuf> {
+        let holder = self.by_id.find(&candidate.id)?;
+        let first = holder.fresh.files().first()?;
+        let is_sound =
+            holder.fresh.last_error().is_none() && holder.fresh.files().iter().all(|file| file.exists());
+        (is_sound && Some(first) != candidate.files.first()).then(|| first.clone())
+    }
+}
+
+struct Loader {
+    identity: Identity,
+    store: Weak<CertificateStore>,
+}
+
+impl Loader {
+    fn new(source: &Source, id: &Arc<str>, store: &CertificateStore) -> Self {
+        let allow_readable_keys = source.config.allow_readable_keys;
+        let identity = Identity { id: id.clone(), tags: source.tags.clone(), allow_readable_keys };
+        Self { identity, store: store.me.clone() }
+    }
+}
+
+impl Load<Certificate> for Loader {
+    fn load(&self, files: Vec<Contents>) -> LoadFuture<'_, Certificate> {
+        Box::pin(async move {
+            let certificate = load::certificate(&self.identity, &files, unix_now());
+            let certificate = Arc::new(certificate.map_err(CertificateError::into_refusal)?);
+            let store = self.store.upgrade();
+            if let Some(old) = store.as_ref().and_then(|store| store.by_id(&self.identity.id)) {
+                load::check_complete(&certificate, &old, &files).map_err(CertificateError::into_refusal)?;
+            }
+            drop(files);
+            if let Some(gate) = store.map(|store| store.gate.clone()) {
+                let id = self.identity.id.clone();
+                let admitted = gate.admit(certificate.clone()).await;
+                admitted.map_err(|reason| CertificateError::NotAdmitted { id, reason }.into_refusal())?;
+            }
+            Ok(certificate)
+        })
+    }
+
+    fn changed(&self, change: Change<'_, Certificate>) {
+        let Some(store) = self.store.upgrade() else { return };
+        let id = &self.identity.id;
+        match change {
+            Change::Replaced { old, new } => {
+                store.reindex(id, old, new);
+                store.tally.replaced.fetch_add(1, Ordering::Relaxed);
+                info!(certificate = %id, fingerprint = new.fingerprint(), replaces = old.fingerprint(), "certificate replaced");
+            }
+            Change::Refused { kept, reason, gone } => {
+                store.tally.refused.fetch_add(1, Ordering::Relaxed);
+                let (reason, serving) = (super::status::chain_of(&**reason), kept.fingerprint());
+                warn!(certificate = %id, reason, gone, serving, "certificate files refused; the last good pair keeps serving");
+            }
+            Change::Restored { value } => {
+                info!(certificate = %id, fingerprint = value.fingerprint(), "certificate files are good again, and the same");
+            }
+        }
+    }
+}

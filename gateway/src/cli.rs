@@ -1,0 +1,166 @@
+//! The command line: what is asked for, in clap's words, and how errors are shown. No logic of its own.
+//!
+//! Exit codes: 0 done, 1 the gateway or a check failed, 2 wrong usage or a configuration that does not read.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Log, LogFormat};
+use crate::demo;
+use crate::policy::Last;
+use crate::reload::BuildError;
+use crate::server::{self, ServerError, Start};
+use crate::telemetry;
+
+mod inspect;
+
+/// An edge gateway whose TLS handshake you program.
+#[derive(Debug, Parser)]
+#[command(name = "handfast", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try it: a scratch folder, development certificates, a built-in upstream, and commands to paste
+    Demo {
+        /// Where to put the scratch folder instead of the system's temporary folder
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
+    /// Run the gateway; SIGHUP reloads the configuration, SIGTERM drains and ends
+    Run {
+        /// The configuration file (TOML)
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Choose certificates in native code instead of the embedded policy: only to measure the sandbox
+        #[arg(long, hide = true)]
+        bench_native_choice: bool,
+    },
+    /// Check a configuration and everything it names, without listening
+    Check {
+        /// The configuration file (TOML)
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Work with policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Show what a component is: interface version, hooks, imports, size, digest
+    Inspect {
+        /// A WebAssembly component, binary or text
+        file: PathBuf,
+    },
+}
+
+/// Runs the process's command line.
+pub fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Demo { folder } => demo::run(folder).map_err(Failure::from),
+        Command::Run { config, bench_native_choice } => run(config, bench_native_choice),
+        Command::Check { config } => check(config),
+        Command::Policy(PolicyCommand::Inspect { file }) => inspect::run(&file).map_err(Failure::runtime),
+        Command::Version => {
+            println!("handfast {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(path: PathBuf, native: bool) -> Result<(), Failure> {
+    let config = Config::load(&path)?;
+    let guard = start_log(&path, &config.log)?;
+    let last = if native { Last::Native } else { Last::Embedded };
+    let done = server::run(Start { config, path, last }, |_| ());
+    drop(guard);
+    Ok(done?)
+}
+
+fn check(path: PathBuf) -> Result<(), Failure> {
+    let config = Config::load(&path)?;
+    let guard = start_log(&path, &Log { format: LogFormat::Text, filter: "warn".to_owned() })?;
+    let snapshot = server::check(config)?;
+    drop(guard);
+    println!(
+        "{}: good: {} listeners, {} certificates, {} policies, {} routes",
+        path.display(),
+        snapshot.config.listeners.len(),
+        snapshot.certificates.list().len(),
+        snapshot.config.policies.len(),
+        snapshot.config.routes.len(),
+    );
+    Ok(())
+}
+
+fn start_log(
+    path: &std::path::Path,
+    log: &Log,
+) -> Result<tracing_appender::non_blocking::WorkerGuard, Failure> {
+    telemetry::start(log).map_err(|error| Failure {
+        text: format!(
+            "the log filter `{}` does not parse: {error}\n  --> {}\n  = hint: write a level (`info`) or levels by target (`handfast=debug,warn`)",
+            log.filter,
+            path.display()
+        ),
+        code: USAGE,
+    })
+}
+
+/// Exit code of wrong usage, as clap has it.
+const USAGE: u8 = 2;
+const RUNTIME: u8 = 1;
+
+/// What is printed, and the exit code.
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    fn runtime(error: impl Error) -> Self {
+        Self { text: telemetry::error_chain(&error), code: RUNTIME }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { text: error.to_string(), code: USAGE }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let code = match &error {
+            ServerError::Build(BuildError::Config(_)) => USAGE,
+            _ => RUNTIME,
+        };
+        Self { text: telemetry::error_chain(&error), code }
+    }
+}
+
+impl From<demo::DemoError> for Failure {
+    fn from(error: demo::DemoError) -> Self {
+        match error {
+            demo::DemoError::Server(error) => error.into(),
+            error => Self::runtime(error),
+        }
+    }
+}

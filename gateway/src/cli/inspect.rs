@@ -1,0 +1,48 @@
+//! `handfast policy inspect`.
+
+use std::path::{Path, PathBuf};
+
+use handfast_plugin_host::{Host, HostError, HostSettings, LoadError};
+
+/// Why a component cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InspectError {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the sandbox for policies does not start")]
+    Host(#[from] HostError),
+    #[error("{} is not a policy", path.display())]
+    Load { path: PathBuf, source: LoadError },
+}
+
+/// Prints what a component is, one fact a line.
+pub(super) fn run(path: &Path) -> Result<(), InspectError> {
+    let bytes = std::fs::read(path).map_err(|source| InspectError::Read { path: path.to_owned(), source })?;
+    let host = Host::new(HostSettings::default())?;
+    let component =
+        host.inspect(&bytes).map_err(|source| InspectError::Load { path: path.to_owned(), source })?;
+    let hooks = [
+        ("select", component.hooks.select),
+        ("validate", component.hooks.validate),
+        ("admit", component.hooks.admit),
+        ("configure", component.hooks.configure),
+    ];
+    let hooks: Vec<_> = hooks.iter().filter(|(_, exported)| *exported).map(|(hook, _)| *hook).collect();
+    let version = component.interface_version.as_deref().unwrap_or("none");
+    println!("interface  handfast:policy {version}");
+    println!("hooks      {}", list(&hooks));
+    println!("imports    {}", list(&component.imports));
+    println!("size       {} bytes", component.size);
+    println!("sha-256    {}", component.digest);
+    match component.refused {
+        None => Ok(()),
+        Some(source) => Err(InspectError::Load { path: path.to_owned(), source }),
+    }
+}
+
+fn list<T: AsRef<str>>(words: &[T]) -> String {
+    if words.is_empty() {
+        return "none".to_owned();
+    }
+    words.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,330 @@
+//! The life of one connection: the only caller of the stages, in their one order.
+//!
+//! ```text
+//! accept → PROXY header → ClientHello → select → certificate → handshake → validate → HTTP
+//! ```
+//!
+//! One deadline covers everything before HTTP. Whatever happens, the connection leaves exactly one outcome line and
+//! counts once. Nothing here decides anything: policies do, and each stage hands over the proof the next one asks for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use handfast_plugin_host as plugin_host;
+use handfast_wire::AlertDescription;
+use rustls::pki_types::UnixTime;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+use crate::certificate::{Certificate, Ensured, Peer};
+use crate::config::{Protocol, Upstream};
+use crate::drain::DrainWatch;
+use crate::generation::Generation;
+use crate::http;
+use crate::listener::proxy_header;
+use crate::metrics::Metrics;
+use crate::policy::{Admission, Selected, Validated};
+use crate::snapshot::{ListenerView, Snapshot, Snapshots};
+use crate::tls::server_config::ServerConfigs;
+use crate::tls::{self, Established, alert, client_hello};
+use crate::transport::Transport;
+
+mod directory;
+mod outcome;
+mod passthrough;
+
+use directory::Directory;
+use outcome::{Ending, Outcome};
+
+/// RFC 8446 section 6.2.
+const INTERNAL_ERROR: u8 = 80;
+
+/// Times a handshake chooses again because the certificate it had chosen was replaced meanwhile.
+const CHOICES: usize = 3;
+
+/// What the connections of one worker thread share.
+pub struct Worker {
+    pub snapshots: Arc<Snapshots>,
+    pub generation: Arc<Generation>,
+    pub metrics: Arc<Metrics>,
+    pub server_configs: ServerConfigs,
+    pub http: http::Context,
+    pub drain: DrainWatch,
+}
+
+/// Numbers connections over all workers, for logs.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+
+/// Serves a connection to its end. The permit is its place among the open connections.
+pub async fn serve(worker: Arc<Worker>, transport: Transport, permit: OwnedSemaphorePermit) {
+    let begun = Instant::now();
+    let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    let mut outcome = Outcome::new(id, transport.ends(), worker.generation.current());
+    worker.metrics.connection_opened(outcome.listener());
+
+    let snapshot = worker.snapshots.current();
+    let deadline = begun + snapshot.config.handshake_timeout;
+    let established = establish(&worker, snapshot, transport, &mut outcome);
+    let next = match timeout_at(deadline, established).await {
+        Ok(next) => next,
+        Err(_) => {
+            outcome.ended(Ending::Timeout);
+            Next::Nothing
+        }
+    };
+    outcome.handshake_took(begun.elapsed());
+    outcome.count(&worker.metrics);
+
+    match next {
+        Next::Nothing => {}
+        Next::Http(established, validated) => {
+            let (stream, client, protocol) = http_client(id, *established, validated);
+            let summary =
+                http::serve(stream, protocol, client, worker.http.clone(), worker.drain.clone()).await;
+            outcome.served(summary.requests, summary.end.as_str());
+        }
+        Next::Passthrough(transport, upstream) => {
+            let mut drain = worker.drain.clone();
+            let ended = tokio::select! {
+                ended = passthrough::relay(transport, &upstream) => ended,
+                () = drain_deadline(&mut drain, &worker) => passthrough::Ended::drained(),
+            };
+            outcome.relayed(&ended);
+        }
+    }
+    outcome.log();
+    worker.metrics.connection_closed();
+    drop(permit);
+}
+
+/// What follows the handshake stages.
+enum Next {
+    Http(Box<Established>, Validated),
+    Passthrough(Transport, Arc<Upstream>),
+    /// The connection was answered and closed.
+    Nothing,
+}
+
+/// PROXY header to `validate`. Refusals are sent here; only what goes on is returned.
+async fn establish(
+    worker: &Arc<Worker>,
+    snapshot: Arc<Snapshot>,
+    transport: Transport,
+    outcome: &mut Outcome,
+) -> Next {
+    let Some(listener) = snapshot.listener(&transport.ends().listener) else {
+        // Accepted in the moment in which a reload removed the listener.
+        outcome.ended(Ending::ListenerRemoved);
+        return Next::Nothing;
+    };
+    let transport = match proxy_header::read(transport, &listener.config.proxy_protocol).await {
+        Ok(transport) => transport,
+        Err(error) => {
+            outcome.failed(Ending::ProxyHeader, &error);
+            return Next::Nothing;
+        }
+    };
+    outcome.ends(transport.ends());
+    let greeted = match client_hello::read(transport).await {
+        Ok(greeted) => greeted,
+        Err((error, transport)) => {
+            outcome.failed(Ending::ClientHello, &error);
+            if let client_hello::GreetingError::Invalid(invalid) = &error
+                && let Some(alert) = invalid.alert()
+            {
+                outcome.alert_sent(alert);
+                alert::refuse(transport, alert).await;
+            }
+            return Next::Nothing;
+        }
+    };
+    outcome.hello(greeted.hello());
+
+    let judged = Judged {
+        connection: Arc::clone(greeted.transport().ends()) as Arc<dyn plugin_host::Connection>,
+        hello: Arc::clone(greeted.hello()) as Arc<dyn plugin_host::ClientHello>,
+        certificates: Arc::new(Directory::new(
+            Arc::clone(&snapshot.certificates),
+            listener.config.default_certificate.clone(),
+        )),
+    };
+    match choose(&snapshot, &listener, &judged, outcome).await {
+        Choice::Answer(admission, certificate) => {
+            let config = match worker.server_configs.of(&certificate, &listener.config, &listener.trust) {
+                Ok(config) => config,
+                Err(error) => {
+                    outcome.failed(Ending::Handshake, &error);
+                    refuse(greeted.into_transport(), INTERNAL_ERROR, outcome).await;
+                    return Next::Nothing;
+                }
+            };
+            drop(snapshot);
+            outcome.certificate(&certificate);
+            match tls::handshake(greeted, admission, certificate, config).await {
+                Ok(established) => {
+                    outcome.parameters(established.parameters());
+                    validate(established, &listener, &judged, outcome).await
+                }
+                Err(failure) => {
+                    outcome.handshake_failed(&failure.error);
+                    alert::close(failure.transport).await;
+                    Next::Nothing
+                }
+            }
+        }
+        Choice::Reject(alert) => {
+            refuse(greeted.into_transport(), alert, outcome).await;
+            Next::Nothing
+        }
+        Choice::Drop => Next::Nothing,
+        Choice::Passthrough(upstream) => Next::Passthrough(greeted.into_transport(), upstream),
+    }
+}
+
+/// What policies are shown of a connection.
+struct Judged {
+    connection: Arc<dyn plugin_host::Connection>,
+    hello: Arc<dyn plugin_host::ClientHello>,
+    certificates: Arc<dyn plugin_host::Certificates>,
+}
+
+enum Choice {
+    Answer(Admission, Arc<Certificate>),
+    Reject(u8),
+    Drop,
+    Passthrough(Arc<Upstream>),
+}
+
+/// Asks the policies, and makes sure that the certificate they name is the one its files hold now.
+///
+/// A replacement that changes what the choice rests on (names, key, validity) is chosen on again; after [`CHOICES`]
+/// rounds, which takes as many replacements within one handshake, the current pair of the chosen id is used.
+async fn choose(
+    snapshot: &Snapshot,
+    listener: &ListenerView,
+    judged: &Judged,
+    outcome: &mut Outcome,
+) -> Choice {
+    let mut round = 0;
+    loop {
+        round += 1;
+        let Judged { connection, hello, certificates } = judged;
+        let selection = listener.chain.select(connection, hello, certificates).await;
+        outcome.decided(&selection);
+        let admission = match selection.verdict {
+            Selected::Admitted(admission) => admission,
+            Selected::Rejected { alert } => return Choice::Reject(alert),
+            Selected::Dropped => return Choice::Drop,
+            Selected::Passthrough(name) => {
+                let upstream = snapshot.config.upstreams.iter().find(|upstream| upstream.name == name);
+                return match upstream {
+                    Some(upstream) => Choice::Passthrough(Arc::clone(upstream)),
+                    None => {
+                        outcome.no_such_upstream(&name);
+                        Choice::Reject(INTERNAL_ERROR)
+                    }
+                };
+            }
+        };
+        // Present when the policy named it; gone only if it was withdrawn since.
+        let Some(chosen) = snapshot.certificates.by_id(admission.certificate()) else {
+            if round < CHOICES {
+                continue;
+            }
+            return Choice::Reject(INTERNAL_ERROR);
+        };
+        match snapshot.certificates.ensure_fresh(&chosen).await {
+            Ensured::Unchanged => return Choice::Answer(admission, chosen),
+            Ensured::Kept { certificate, .. } => return Choice::Answer(admission, certificate),
+            Ensured::Replaced(current) if round >= CHOICES || current.stands_for(&chosen) => {
+                return Choice::Answer(admission, current);
+            }
+            Ensured::Withdrawn if round >= CHOICES => return Choice::Reject(INTERNAL_ERROR),
+            Ensured::Replaced(_) | Ensured::Withdrawn => {}
+        }
+    }
+}
+
+/// Judges an established connection: the client's chain natively where the handshake did not (resumption), then by
+/// the policies.
+async fn validate(
+    established: Established,
+    listener: &ListenerView,
+    judged: &Judged,
+    outcome: &mut Outcome,
+) -> Next {
+    if established.parameters().resumed
+        && let Err(error) = listener.trust.verify_again(established.peer_chain(), UnixTime::now())
+    {
+        outcome.failed(Ending::ClientCertificate, &error);
+        return refuse_established(established, AlertDescription::CERTIFICATE_UNKNOWN, outcome).await;
+    }
+    let chain: Result<Vec<_>, _> =
+        established.peer_chain().iter().map(|der| Peer::new(der.clone())).collect();
+    let chain: Vec<_> = match chain {
+        Ok(chain) => {
+            chain.into_iter().map(|peer| Arc::new(peer) as Arc<dyn plugin_host::PeerCertificate>).collect()
+        }
+        Err(error) => {
+            outcome.failed(Ending::ClientCertificate, &error);
+            return refuse_established(established, AlertDescription::BAD_CERTIFICATE, outcome).await;
+        }
+    };
+    let Judged { connection, hello, certificates } = judged;
+    match listener.chain.validate(connection, hello, certificates, &chain).await {
+        Ok(validated) => Next::Http(Box::new(established), validated),
+        Err(refused) => {
+            outcome.refused(&refused.decision);
+            refuse_established(established, AlertDescription::new(refused.alert), outcome).await
+        }
+    }
+}
+
+async fn refuse(transport: Transport, alert: u8, outcome: &mut Outcome) {
+    let alert = AlertDescription::new(alert);
+    outcome.alert_sent(alert);
+    alert::refuse(transport, alert).await;
+}
+
+async fn refuse_established(
+    established: Established,
+    alert: AlertDescription,
+    outcome: &mut Outcome,
+) -> Next {
+    outcome.alert_sent(alert);
+    alert::refuse_established(established, alert).await;
+    Next::Nothing
+}
+
+/// The HTTP side's view of a validated connection.
+fn http_client(
+    id: u64,
+    established: Established,
+    validated: Validated,
+) -> (tokio_rustls::server::TlsStream<Transport>, Arc<http::Client>, Protocol) {
+    let protocol = if established.parameters().http2 { Protocol::Http2 } else { Protocol::Http1 };
+    let authenticated = !established.peer_chain().is_empty();
+    let certificate = Arc::clone(established.certificate());
+    let server_name = established.hello().server_name().map(str::to_owned);
+    let stream = established.into_stream();
+    let ends = Arc::clone(stream.get_ref().0.ends());
+    let client = http::Client {
+        connection_id: id,
+        listener: ends.listener.clone(),
+        address: ends.client,
+        server_address: ends.server,
+        server_name,
+        certificate_names: certificate.names().to_vec(),
+        bound_to_server_name: authenticated,
+        attributes: validated.into_attributes(),
+    };
+    (stream, Arc::new(client), protocol)
+}
+
+/// A relayed connection has no request to wait for: it gets the time that every draining connection gets.
+async fn drain_deadline(drain: &mut DrainWatch, worker: &Worker) {
+    drain.started().await;
+    let timeout: Duration = worker.snapshots.current().config.drain_timeout;
+    tokio::time::sleep(timeout).await;
+}

@@ -1,0 +1,233 @@
+//! What became of a connection: filled in by the stages, logged once at the end, counted once after the handshake.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handfast_wire::AlertDescription;
+use tracing::{Level, enabled, info};
+
+use super::passthrough::Ended;
+use crate::certificate::Certificate;
+use crate::metrics::Metrics;
+use crate::policy::decision::Decision;
+use crate::policy::{Selected, Selection};
+use crate::telemetry::error_chain;
+use crate::tls::client_hello::Hello;
+use crate::tls::{Parameters, alert};
+use crate::transport::Ends;
+
+/// Why a connection did not get to HTTP, other than by a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Timeout,
+    ListenerRemoved,
+    ProxyHeader,
+    ClientHello,
+    Handshake,
+    ClientCertificate,
+}
+
+impl Ending {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "handshake-timeout",
+            Self::ListenerRemoved => "listener-removed",
+            Self::ProxyHeader => "proxy-header-invalid",
+            Self::ClientHello => "client-hello-invalid",
+            Self::Handshake => "handshake-failed",
+            Self::ClientCertificate => "client-certificate-refused",
+        }
+    }
+}
+
+/// The facts of one connection.
+pub(super) struct Outcome {
+    connection: u64,
+    ends: Arc<Ends>,
+    generation: u64,
+    hello: Option<Arc<Hello>>,
+    parameters: Option<Parameters>,
+    certificate: Option<Arc<Certificate>>,
+    verdict: Option<&'static str>,
+    policy: Option<String>,
+    digest: Option<String>,
+    reason: Option<String>,
+    policy_took: Duration,
+    failures: String,
+    alert: Option<String>,
+    error: Option<String>,
+    handshake_took: Duration,
+    requests: u64,
+    relayed: Option<(u64, u64)>,
+    end: Option<&'static str>,
+}
+
+impl Outcome {
+    pub(super) fn new(connection: u64, ends: &Arc<Ends>, generation: u64) -> Self {
+        Self {
+            connection,
+            ends: Arc::clone(ends),
+            generation,
+            hello: None,
+            parameters: None,
+            certificate: None,
+            verdict: None,
+            policy: None,
+            digest: None,
+            reason: None,
+            policy_took: Duration::ZERO,
+            failures: String::new(),
+            alert: None,
+            error: None,
+            handshake_took: Duration::ZERO,
+            requests: 0,
+            relayed: None,
+            end: None,
+        }
+    }
+
+    pub(super) fn listener(&self) -> &str {
+        &self.ends.listener
+    }
+
+    pub(super) fn ends(&mut self, ends: &Arc<Ends>) {
+        self.ends = Arc::clone(ends);
+    }
+
+    pub(super) fn hello(&mut self, hello: &Arc<Hello>) {
+        self.hello = Some(Arc::clone(hello));
+    }
+
+    /// A later round of the choice overwrites an earlier one.
+    pub(super) fn decided(&mut self, selection: &Selection) {
+        self.verdict = Some(match &selection.verdict {
+            Selected::Admitted(_) => "certificate",
+            Selected::Rejected { .. } => "reject",
+            Selected::Dropped => "drop",
+            Selected::Passthrough(_) => "passthrough",
+        });
+        self.decision(&selection.decision);
+    }
+
+    /// `validate` refused the client that `select` had let in.
+    pub(super) fn refused(&mut self, decision: &Decision) {
+        self.verdict = Some("reject");
+        self.decision(decision);
+    }
+
+    fn decision(&mut self, decision: &Decision) {
+        self.policy = Some(decision.policy.clone());
+        self.digest.clone_from(&decision.digest);
+        self.reason.clone_from(&decision.reason);
+        self.policy_took += decision.took;
+        self.failures.clear();
+        self.failures.push_str(decision.failures.as_str());
+    }
+
+    pub(super) fn no_such_upstream(&mut self, name: &str) {
+        self.verdict = Some("reject");
+        self.error = Some(format!(
+            "the policy passes the connection through to `{}`, which is not an [[upstream]]",
+            name.escape_debug()
+        ));
+    }
+
+    pub(super) fn certificate(&mut self, certificate: &Arc<Certificate>) {
+        self.certificate = Some(Arc::clone(certificate));
+    }
+
+    pub(super) fn parameters(&mut self, parameters: Parameters) {
+        self.parameters = Some(parameters);
+    }
+
+    pub(super) fn alert_sent(&mut self, alert: AlertDescription) {
+        self.alert = Some(alert.to_string());
+    }
+
+    pub(super) fn ended(&mut self, ending: Ending) {
+        self.end = Some(ending.as_str());
+    }
+
+    pub(super) fn failed(&mut self, ending: Ending, error: &dyn Error) {
+        self.ended(ending);
+        self.error = Some(error_chain(error));
+    }
+
+    /// The client or the network ended the handshake, or rustls did and sent an alert.
+    pub(super) fn handshake_failed(&mut self, error: &io::Error) {
+        self.ended(Ending::Handshake);
+        if let Some(rustls::Error::AlertReceived(received)) = alert::in_error(error) {
+            self.alert = Some(format!("{received:?} (received)"));
+        }
+        self.error = Some(error_chain(error));
+    }
+
+    pub(super) fn handshake_took(&mut self, took: Duration) {
+        self.handshake_took = took;
+    }
+
+    pub(super) fn served(&mut self, requests: u64, end: &'static str) {
+        self.requests = requests;
+        self.end = Some(end);
+    }
+
+    pub(super) fn relayed(&mut self, ended: &Ended) {
+        self.relayed = Some((ended.bytes_in, ended.bytes_out));
+        self.end = Some(ended.end);
+    }
+
+    /// Counts the handshake.
+    pub(super) fn count(&self, metrics: &Metrics) {
+        let outcome = match (self.end, self.verdict) {
+            (Some("handshake-timeout"), _) => "timeout",
+            (Some(_), _) => "failed",
+            (None, Some(verdict)) => verdict,
+            (None, None) => "failed",
+        };
+        let resumed = self.parameters.is_some_and(|parameters| parameters.resumed);
+        metrics.handshake(self.listener(), outcome, resumed, self.handshake_took);
+    }
+
+    /// The one line. JA4 is computed here, so that a gateway that logs less does not pay for it.
+    pub(super) fn log(&self) {
+        if !enabled!(target: "handfast::connection", Level::INFO) {
+            return;
+        }
+        let hello = self.hello.as_deref();
+        let parameters = self.parameters;
+        info!(
+            target: "handfast::connection",
+            connection = self.connection,
+            listener = self.ends.listener,
+            client = %self.ends.client,
+            server_name = hello.and_then(Hello::server_name),
+            ja4 = hello.map(Hello::ja4),
+            tls = parameters.map(|parameters| parameters.version),
+            cipher = parameters.map(|parameters| parameters.cipher),
+            alpn = parameters.map(|parameters| if parameters.http2 { "h2" } else { "http/1.1" }),
+            resumed = parameters.map(|parameters| parameters.resumed),
+            certificate = self.certificate.as_ref().map(|certificate| certificate.id()),
+            policy = self.policy,
+            digest = self.digest,
+            verdict = self.verdict.unwrap_or("error"),
+            alert = self.alert,
+            reason = self.reason,
+            policy_errors = (!self.failures.is_empty()).then_some(self.failures.as_str()),
+            error = self.error,
+            policy_us = micros(self.policy_took),
+            handshake_us = micros(self.handshake_took),
+            requests = self.requests,
+            bytes_in = self.relayed.map(|(bytes, _)| bytes),
+            bytes_out = self.relayed.map(|(_, bytes)| bytes),
+            end = self.end.unwrap_or("answered"),
+            generation = self.generation,
+            "connection"
+        );
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,513 @@
+//! A value that is made from files and is never older than they are.
+//!
+//! Certificates and plugins are both kept in a [`Fresh`]. A handshake calls [`Fresh::ensure`] before it uses the value;
+//! the file watcher and the slow scan call the same, earlier. Nothing here knows what the files mean: a [`Load`] does.
+//! Worker threads only ever call `stat` here; reading, parsing and compiling run on the background runtime.
+//!
+//! # Why no stale value is handed out
+//!
+//! Claim: if an update of the files was complete (its last rename or write had returned) before `ensure` was called,
+//! `ensure` does not answer `Unchanged` or `Reloaded` with a value from before that update.
+//!
+//! 1. The fast path answers `Unchanged` only if `stat` of every path, called after `ensure` was, gives exactly the
+//!    identities (device, inode, size, modification and change time) that the value was read under. A rename that has
+//!    returned is visible to every later `stat`, so at least one of them would differ, unless two states of a file
+//!    share an identity. Two files alive at once differ in device and inode. A file that is written in place, or gets
+//!    the inode number of a deleted one, carries a change time that the kernel gave it, and that is later than the one
+//!    recorded, because a reading counts as *settled* only if the kernel's clock had already passed the recorded stamps
+//!    when they were looked at ([`FileIdentity::is_settled`]). An unsettled reading is never trusted on the fast path:
+//!    the files are read again, which costs a few readings in the milliseconds after a change and none later.
+//! 2. The slow path answers `Reloaded` only from an attempt that *began* after `ensure` was called: attempts are
+//!    numbered before their first `stat`, and the caller notes the number on entry. A reload that others began earlier
+//!    is waited for, and then the files are looked at again, since it may have read them before the update.
+//!
+//! What is left: a file system whose change times do not come from this machine's clock (NFS and other network file
+//! systems), or a clock set back to the exact nanosecond of an earlier change.
+//!
+//! # Why no mixed pair is handed out
+//!
+//! [`file::read_together`] returns bytes that all files held together at one moment. An update by two renames has one
+//! such moment that is half old and half new; there the loader refuses the pair (the key does not match) and the last
+//! good value stays. A state that is refused may just be half way, so the reload goes on watching it for
+//! [`HALF_DONE`] before it ends: a handshake that arrived between two quick updates then gets the second instead of a
+//! value from before the first. A state that stays broken costs that wait once; from then on it is known by its
+//! identities and costs its `stat`s only, with no read and no parse.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub mod file;
+pub mod single_flight;
+
+pub use file::{Contents, FileIdentity, ReadError};
+pub use single_flight::SingleFlight;
+
+use file::{Reading, Seen};
+
+/// How long a reload goes on watching files that were refused, in case an update is half done. Scripts take 1 to 50 ms
+/// between the two files of a pair on a busy machine.
+const HALF_DONE: Duration = Duration::from_millis(250);
+
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Longer than a tick of the clock that files are stamped with (10 ms at the least frequency kernels are built with).
+const TICK: Duration = Duration::from_millis(12);
+
+/// How soon a failure that has nothing to do with the files' content (no file descriptors left) is tried again.
+const PASSING: Duration = Duration::from_secs(1);
+
+/// Why a value could not be made from its files.
+pub type Reason = Arc<dyn Error + Send + Sync>;
+
+/// Makes a value from files.
+pub trait Load<T>: Send + Sync + 'static {
+    /// Called on the background runtime with the files in the order of their paths. May wait, must not block for long.
+    fn load(&self, files: Vec<Contents>) -> LoadFuture<'_, T>;
+
+    /// Told of each change once, before anybody who waits for it is woken.
+    fn changed(&self, change: Change<'_, T>) {
+        let _ = change;
+    }
+}
+
+pub type LoadFuture<'a, T> = Pin<Box<dyn Future<Output = Result<Arc<T>, Refusal>> + Send + 'a>>;
+
+/// A loader's no.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub reason: Reason,
+    /// When the same files may be judged differently. `None`: never, so they are not read again until they change.
+    pub retry: Option<Duration>,
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self { reason: Arc::new(error), retry: None }
+    }
+}
+
+/// What became of files that changed.
+pub enum Change<'a, T> {
+    Replaced {
+        old: &'a Arc<T>,
+        new: &'a Arc<T>,
+    },
+    /// The last good value stays. Told once per state of the files.
+    Refused {
+        kept: &'a Arc<T>,
+        reason: &'a Reason,
+        gone: bool,
+    },
+    /// The files are what the last good value was made from again.
+    Restored {
+        value: &'a Arc<T>,
+    },
+}
+
+/// The answer of [`Fresh::ensure`].
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    Unchanged,
+    Reloaded,
+    /// The files were refused; the value is from before.
+    KeptLastGood(Reason),
+    /// A file is missing; the value is from before.
+    Gone(Reason),
+    /// The reload took longer than the caller could wait. It goes on.
+    TimedOut,
+}
+
+/// A value, the files it comes from, and what is known of them.
+pub struct Fresh<T> {
+    files: Arc<[PathBuf]>,
+    limit: usize,
+    loader: Arc<dyn Load<T>>,
+    background: Handle,
+    state: ArcSwap<State<T>>,
+    /// The number of the last attempt that began. An attempt takes its number before it looks at the files.
+    begun: AtomicU64,
+    reload: SingleFlight,
+}
+
+/// The files at one moment, and the newest value made until then.
+struct State<T> {
+    value: Arc<T>,
+    /// Over the bytes and modes that `value` was made from.
+    digest: [u8; 32],
+    seen: Box<[Seen]>,
+    /// When not to believe that equal identities mean equal files.
+    doubt: Doubt,
+    attempt: u64,
+    /// Why `value` is older than `seen`.
+    failure: Option<Failure>,
+}
+
+#[derive(Clone)]
+struct Failure {
+    reason: Reason,
+    /// `None` if the files could not even be read.
+    digest: Option<[u8; 32]>,
+    retry: Option<Duration>,
+    gone: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Doubt {
+    Never,
+    Always,
+    From(Instant),
+}
+
+impl<T: Send + Sync + 'static> Fresh<T> {
+    /// Reads the files and makes the first value. `limit` bounds each file's size; reloads run on `background`.
+    pub async fn load(
+        files: Vec<PathBuf>,
+        limit: usize,
+        loader: Arc<dyn Load<T>>,
+        background: Handle,
+    ) -> Result<Arc<Self>, NotLoaded> {
+        let files: Arc<[PathBuf]> = files.into();
+        let reading = read_on(&background, &files, limit).await;
+        let (seen, settled) = (reading.seen.clone(), reading.settled);
+        match judge(&loader, &background, reading, |_| None).await {
+            Ok((value, digest)) => {
+                let doubt = if settled { Doubt::Never } else { Doubt::Always };
+                let state = State { value, digest, seen, doubt, attempt: 0, failure: None };
+                Ok(Arc::new(Self {
+                    files,
+                    limit,
+                    loader,
+                    background,
+                    state: ArcSwap::from_pointee(state),
+                    begun: AtomicU64::new(0),
+                    reload: SingleFlight::default(),
+                }))
+            }
+            Err(failure) => {
+                Err(NotLoaded { doubt: doubt(settled, Some(&failure)), reason: failure.reason, files, seen })
+            }
+        }
+    }
+
+    /// The newest good value. Its files are not looked at.
+    pub fn current(&self) -> Arc<T> {
+        self.state.load().value.clone()
+    }
+
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Why the value is older than its files, as far as that was noticed.
+    pub fn last_error(&self) -> Option<Reason> {
+        self.state.load().failure.as_ref().map(|failure| failure.reason.clone())
+    }
+
+    /// Whether a file was missing when last looked at.
+    pub fn is_gone(&self) -> bool {
+        self.state.load().failure.as_ref().is_some_and(|failure| failure.gone)
+    }
+
+    /// Whether the files differ from those of the last attempt. One `stat` each.
+    pub fn has_changed(&self) -> bool {
+        let state = self.state.load();
+        state.is_in_doubt() || !file::unchanged(&self.files, &state.seen)
+    }
+
+    /// Forgets that the present files were refused: the next `ensure` reads and judges them again.
+    pub fn forget_failure(&self) {
+        self.state.rcu(|state| match &state.failure {
+            Some(failure) => {
+                let failure = Failure { digest: None, ..failure.clone() };
+                Arc::new(State { doubt: Doubt::Always, failure: Some(failure), ..state.copy() })
+            }
+            None => state.clone(),
+        });
+    }
+
+    /// Makes sure that the value is not older than the files are now; see the top of the module.
+    ///
+    /// Costs one `stat` per file where nothing changed. Otherwise waits at most `wait` for a reload that all callers
+    /// share. Whatever the answer, [`current`](Self::current) is afterwards the newest good value. Cancel safe.
+    pub async fn ensure(self: &Arc<Self>, wait: Duration) -> Outcome {
+        let before = {
+            let state = self.state.load();
+            if !state.is_in_doubt() && file::unchanged(&self.files, &state.seen) {
+                match &state.failure {
+                    None => return Outcome::Unchanged,
+                    Some(failure) if !self.reload.is_under_way() => return failure.outcome(),
+                    // Refused a moment ago and still being watched.
+                    Some(_) => {}
+                }
+            }
+            state.value.clone()
+        };
+        match self.ensure_reloaded(wait).await {
+            Outcome::Reloaded if Arc::ptr_eq(&before, &self.current()) => Outcome::Unchanged,
+            outcome => outcome,
+        }
+    }
+
+    async fn ensure_reloaded(self: &Arc<Self>, wait: Duration) -> Outcome {
+        let deadline = Instant::now() + wait;
+        let entered = self.begun.load(Ordering::SeqCst);
+        loop {
+            let (mut progress, started) =
+                self.reload.join(&self.background, |progress| self.clone().reload(progress));
+            // Marked before looking, so that no news falls between the look and the wait.
+            progress.mark_unchanged();
+            if let Some(outcome) = self.outcome_since(entered) {
+                return outcome;
+            }
+            loop {
+                match tokio::time::timeout_at(deadline, progress.changed()).await {
+                    Err(_elapsed) => return Outcome::TimedOut,
+                    Ok(Ok(())) => {}
+                    // Over. One that this call started and that tried nothing was dropped with its runtime.
+                    Ok(Err(_closed)) if started && self.state.load().attempt <= entered => {
+                        return Outcome::TimedOut;
+                    }
+                    Ok(Err(_closed)) => break,
+                }
+                if let Some(outcome) = self.outcome_since(entered) {
+                    return outcome;
+                }
+            }
+            if let Some(outcome) = self.outcome_since(entered) {
+                return outcome;
+            }
+        }
+    }
+
+    /// The answer for a caller that came when `entered` was the last attempt, if there is one yet.
+    fn outcome_since(&self, entered: u64) -> Option<Outcome> {
+        let state = self.state.load();
+        let judged_since = state.attempt > entered;
+        match &state.failure {
+            None if judged_since => Some(Outcome::Reloaded),
+            None => (!state.is_in_doubt() && file::unchanged(&self.files, &state.seen))
+                .then_some(Outcome::Reloaded),
+            Some(failure) => {
+                let over = !self.reload.is_under_way();
+                let known = || !state.is_in_doubt() && file::unchanged(&self.files, &state.seen);
+                (over && (judged_since || known())).then(|| failure.outcome())
+            }
+        }
+    }
+
+    /// Attempts until the files are good or stay bad.
+    async fn reload(self: Arc<Self>, progress: watch::Sender<()>) {
+        let mut patience: Option<Instant> = None;
+        loop {
+            let attempt = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            let news = self.attempt(attempt).await;
+            progress.send_replace(());
+            let state = self.state.load_full();
+            if state.failure.is_none() || (!news && patience.is_none()) {
+                return;
+            }
+            let end = *patience.get_or_insert_with(|| Instant::now() + HALF_DONE);
+            let again = match state.doubt {
+                Doubt::Never => end,
+                // What was read in the tick of its last change has to be read again, not only looked at.
+                Doubt::Always => Instant::now() + TICK,
+                Doubt::From(time) => time.min(end),
+            };
+            while file::unchanged(&self.files, &state.seen) && Instant::now() < again {
+                tokio::time::sleep(LOOK).await;
+            }
+            if Instant::now() >= end {
+                return;
+            }
+        }
+    }
+
+    /// Looks, reads, judges and publishes once. False if the files are in the state that was refused before.
+    async fn attempt(&self, attempt: u64) -> bool {
+        let old = self.state.load_full();
+        let reading = read_on(&self.background, &self.files, self.limit).await;
+        let (seen, settled) = (reading.seen.clone(), reading.settled);
+        let same_files = seen == old.seen;
+        let judged = judge(&self.loader, &self.background, reading, |digest| {
+            if *digest == old.digest {
+                // Touched, copied over itself, or only in doubt: the value is the one there is.
+                return Some(Ok(old.value.clone()));
+            }
+            let failure =
+                old.failure.as_ref().filter(|failure| same_files && failure.digest == Some(*digest))?;
+            failure.retry.is_none().then(|| Err(failure.clone()))
+        })
+        .await;
+        let (value, digest, failure) = match judged {
+            Ok((value, digest)) => (value, digest, None),
+            Err(failure) => (old.value.clone(), old.digest, Some(failure)),
+        };
+        let doubt = doubt(settled, failure.as_ref());
+        let new = Arc::new(State { value, digest, seen, doubt, attempt, failure });
+        self.state.store(new.clone());
+        self.tell(&old, &new, same_files)
+    }
+
+    fn tell(&self, old: &State<T>, new: &State<T>, same_files: bool) -> bool {
+        match (&old.failure, &new.failure) {
+            (_, Some(failure)) => {
+                let news = !(same_files && old.failure.is_some());
+                if news {
+                    let (reason, gone) = (&failure.reason, failure.gone);
+                    self.loader.changed(Change::Refused { kept: &new.value, reason, gone });
+                }
+                news
+            }
+            (_, None) if !Arc::ptr_eq(&old.value, &new.value) => {
+                self.loader.changed(Change::Replaced { old: &old.value, new: &new.value });
+                true
+            }
+            (Some(_), None) => {
+                self.loader.changed(Change::Restored { value: &new.value });
+                true
+            }
+            (None, None) => true,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Fresh<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Fresh").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl<T> State<T> {
+    fn is_in_doubt(&self) -> bool {
+        self.doubt.holds()
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            value: self.value.clone(),
+            digest: self.digest,
+            seen: self.seen.clone(),
+            doubt: self.doubt,
+            attempt: self.attempt,
+            failure: self.failure.clone(),
+        }
+    }
+}
+
+impl Failure {
+    fn outcome(&self) -> Outcome {
+        match self.gone {
+            true => Outcome::Gone(self.reason.clone()),
+            false => Outcome::KeptLastGood(self.reason.clone()),
+        }
+    }
+}
+
+impl Doubt {
+    fn holds(self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::From(time) => Instant::now() >= time,
+        }
+    }
+}
+
+/// Files that no value could be made from, remembered so that they are not read again until they change.
+#[derive(Clone)]
+pub struct NotLoaded {
+    pub reason: Reason,
+    pub files: Arc<[PathBuf]>,
+    seen: Box<[Seen]>,
+    doubt: Doubt,
+}
+
+impl NotLoaded {
+    /// Whether another try could end differently. One `stat` per file.
+    pub fn is_worth_retrying(&self) -> bool {
+        self.doubt.holds() || !file::unchanged(&self.files, &self.seen)
+    }
+}
+
+impl fmt::Debug for NotLoaded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("NotLoaded").field("reason", &self.reason).field("files", &self.files).finish()
+    }
+}
+
+async fn read_on(background: &Handle, files: &Arc<[PathBuf]>, limit: usize) -> Reading {
+    let paths = files.clone();
+    let reading = background.spawn_blocking(move || file::read_together(&paths, limit)).await;
+    reading.unwrap_or_else(|_ended| Reading {
+        seen: files.iter().map(|_| Seen::Nothing(std::io::ErrorKind::Interrupted)).collect(),
+        settled: false,
+        contents: Err(ReadError::Changing { path: files.first().cloned().unwrap_or_default() }),
+    })
+}
+
+/// Makes a value from what was read, unless `known` has the answer for contents of that digest.
+async fn judge<T: Send + Sync + 'static>(
+    loader: &Arc<dyn Load<T>>,
+    background: &Handle,
+    reading: Reading,
+    known: impl FnOnce(&[u8; 32]) -> Option<Result<Arc<T>, Failure>>,
+) -> Result<(Arc<T>, [u8; 32]), Failure> {
+    let gone = reading.seen.iter().any(Seen::is_absent);
+    let contents = reading.contents.map_err(|error| {
+        let retry = error.is_passing().then_some(PASSING);
+        Failure { reason: Arc::new(error), digest: None, retry, gone }
+    })?;
+    let digest = digest(&contents);
+    if let Some(answer) = known(&digest) {
+        return answer.map(|value| (value, digest));
+    }
+    // In a task of its own, so that a loader that panics refuses these files and nothing else.
+    let task = loader.clone();
+    let loaded = match background.spawn(async move { task.load(contents).await }).await {
+        Ok(loaded) => loaded,
+        Err(_panicked) => Err(Refusal { reason: Arc::new(Panicked), retry: Some(PASSING) }),
+    };
+    match loaded {
+        Ok(value) => Ok((value, digest)),
+        Err(Refusal { reason, retry }) => Err(Failure { reason, digest: Some(digest), retry, gone }),
+    }
+}
+
+fn doubt(settled: bool, failure: Option<&Failure>) -> Doubt {
+    match failure.and_then(|failure| failure.retry) {
+        // A retry outranks an unsettled reading: what failed for want of file descriptors would fail in a tight loop.
+        Some(retry) => Doubt::From(Instant::now() + retry),
+        None if settled => Doubt::Never,
+        None => Doubt::Always,
+    }
+}
+
+fn digest(contents: &[Contents]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for file in contents {
+        digest.update(file.mode.to_le_bytes());
+        digest.update(file.bytes.len().to_le_bytes());
+        digest.update(&file.bytes);
+    }
+    digest.finalize().into()
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the loader failed unexpectedly on these files; the log has the place: please report it")]
+struct Panicked;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! What a file on disk is, cheaply, and reading several of them as they were at one moment.
+//!
+//! [`super::Fresh`] calls this: [`unchanged`] on worker threads (it only calls `stat`), [`read_together`] on the
+//! background runtime's blocking threads. Nothing here opens anything but a regular file, and nothing reads without a
+//! bound.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often a read is repeated because the files changed under it. Each try is a few system calls; a writer that
+/// outruns this many is not finishing an update but streaming.
+const TRIES: usize = 16;
+
+/// Which file, and which state of it, a path led to. Symbolic links are followed.
+///
+/// A rename onto the path changes `device` or `inode` (or, where the number of a deleted file is used again,
+/// `changed`); writing, truncating, `chmod` and `touch` change `changed`. The modification time alone would miss
+/// `cp -p` and every tool that restores it; nothing in user space can set `changed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Nanoseconds since 1970.
+    modified: i64,
+    /// The inode's change time, in nanoseconds since 1970.
+    changed: i64,
+}
+
+impl FileIdentity {
+    pub fn of(path: &Path) -> io::Result<Self> {
+        std::fs::metadata(path).map(|metadata| Self::from(&metadata))
+    }
+
+    /// Whether it is the same file or folder, in whatever state.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Whether a change made after `before` was read from the clock is certain to give another identity.
+    ///
+    /// The kernel stamps `changed` from a clock that advances once a tick (1 to 10 ms), so two changes within a tick
+    /// can carry one stamp: the problem git calls "racily clean". If the clock had already passed the stamp when the
+    /// file was looked at, whatever changes it later gets a later stamp. A stamp without a fraction of a second may
+    /// come from a file system that keeps whole seconds (or, FAT, two). A stamp from the future (the clock was set
+    /// back) is settled: a new one can only equal it by hitting its nanosecond.
+    pub(crate) fn is_settled(&self, before: i64) -> bool {
+        const SECOND: i64 = 1_000_000_000;
+        let granularity = if self.changed % SECOND == 0 { 2 * SECOND } else { 0 };
+        let age = before.saturating_sub(self.changed);
+        age > granularity || age < -SECOND
+    }
+}
+
+impl From<&Metadata> for FileIdentity {
+    fn from(metadata: &Metadata) -> Self {
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// What `stat` said about a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    File(FileIdentity),
+    /// Absent, or out of reach: behind a folder that may not be searched, say.
+    Nothing(io::ErrorKind),
+}
+
+impl Seen {
+    fn at(path: &Path) -> Self {
+        FileIdentity::of(path).map_or_else(|error| Self::Nothing(error.kind()), Self::File)
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Nothing(io::ErrorKind::NotFound))
+    }
+}
+
+/// Whether every path still leads to what was seen before: one `stat` each, no allocation.
+pub(crate) fn unchanged(paths: &[PathBuf], seen: &[Seen]) -> bool {
+    paths.iter().zip(seen).all(|(path, seen)| Seen::at(path) == *seen)
+}
+
+/// A file's bytes. Not `Debug`: it may hold a private key.
+pub struct Contents {
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
+    /// Permission bits, of the file that the bytes came from.
+    pub mode: u32,
+    /// How long the file had been as it is when it was read.
+    pub age: Duration,
+}
+
+/// Several files, as they were together at one moment.
+pub(crate) struct Reading {
+    pub(crate) seen: Box<[Seen]>,
+    /// Whether a later change is certain to be noticed by [`unchanged`].
+    pub(crate) settled: bool,
+    pub(crate) contents: Result<Vec<Contents>, ReadError>,
+}
+
+/// Reads the files, each at most `limit` bytes. Blocks.
+///
+/// In order: the clock, `stat` of each path, then for each file `open`, `fstat`, `read` to the end, and at last `stat`
+/// of each path again. A try counts only if the second round of `stat` equals the first and every opened file is the
+/// one its path led to. Then each file was the same and unmodified from before its bytes were read until after the
+/// last file's were, so there was a moment at which all of them together held exactly what was read: what a half
+/// finished update looks like may be returned, a mixture that never existed on disk may not.
+pub(crate) fn read_together(paths: &[PathBuf], limit: usize) -> Reading {
+    for _ in 0..TRIES {
+        let clock = file_clock();
+        let seen: Box<[Seen]> = paths.iter().map(|path| Seen::at(path)).collect();
+        let contents = paths.iter().zip(&seen).map(|(path, seen)| read(path, seen, limit)).collect();
+        let moved = matches!(contents, Err(ReadError::Changing { .. }));
+        if !moved && unchanged(paths, &seen) {
+            let settled = seen.iter().all(|seen| match seen {
+                Seen::File(identity) => identity.is_settled(clock),
+                Seen::Nothing(_) => true,
+            });
+            return Reading { seen, settled, contents };
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Reading {
+        seen: paths.iter().map(|path| Seen::at(path)).collect(),
+        settled: false,
+        contents: Err(ReadError::Changing { path: paths.first().cloned().unwrap_or_default() }),
+    }
+}
+
+/// Reads one file that is not part of a set: bounded, and only if it is a regular file. Blocks.
+pub(crate) fn read_alone(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
+    let mut reading = read_together(&[path.to_owned()], limit).contents?;
+    Ok(reading.pop().map(|contents| contents.bytes).unwrap_or_default())
+}
+
+fn read(path: &Path, seen: &Seen, limit: usize) -> Result<Contents, ReadError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => ReadError::Missing { path: path.to_owned() },
+        _ => ReadError::Open { path: path.to_owned(), source },
+    };
+    // Looked at before it is opened, since opening a device may already do something. `O_NONBLOCK` is for the FIFO that
+    // takes the file's place in between: opening one for reading would otherwise wait for a writer.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(ReadError::NotAFile { path: path.to_owned() });
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
+        .open(path)
+        .map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(ReadError::NotAFile { path: path.to_owned() });
+    }
+    if Seen::File(FileIdentity::from(&metadata)) != *seen {
+        return Err(ReadError::Changing { path: path.to_owned() });
+    }
+    let bytes = read_bounded(&file, metadata.size(), limit).map_err(failed)?;
+    let bytes = bytes.ok_or_else(|| ReadError::TooLarge { path: path.to_owned(), limit })?;
+    let age = file_clock().saturating_sub(FileIdentity::from(&metadata).changed);
+    let age = Duration::from_nanos(u64::try_from(age).unwrap_or(0));
+    Ok(Contents { path: path.to_owned(), bytes, mode: metadata.mode() & 0o7777, age })
+}
+
+/// `None` if there is more than `limit`: decided by what is read, since the size of a file that grows says nothing.
+fn read_bounded(file: &File, size: u64, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    let expected = usize::try_from(size).unwrap_or(usize::MAX);
+    if expected > limit {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(expected.saturating_add(1));
+    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(bound).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= limit).then_some(bytes))
+}
+
+/// The clock that the kernel stamps files with, in nanoseconds since 1970.
+#[cfg(target_os = "linux")]
+pub(crate) fn file_clock() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live, writable `timespec`, which is all that clock_gettime(2) asks for.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut time) };
+    if result != 0 {
+        // It does not fail on any kernel since 2.6.32. Without it, real time less the coarsest tick in use has to do.
+        return real_time_less_a_tick();
+    }
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
+/// Elsewhere the stamps' clock cannot be read.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn file_clock() -> i64 {
+    real_time_less_a_tick()
+}
+
+fn real_time_less_a_tick() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX).saturating_sub(10_000_000)
+}
+
+/// Why files could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("{} is missing; put it (back) in place", path.display())]
+    Missing { path: PathBuf },
+    #[error("{} cannot be read; check its owner and permissions and those of its folders", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("{} is not a regular file; folders, devices and pipes are never opened", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("{} is larger than {limit} bytes, the most that is read; is it the right file?", path.display())]
+    TooLarge { path: PathBuf, limit: usize },
+    #[error("{} keeps changing while it is read; write beside it and rename over it", path.display())]
+    Changing { path: PathBuf },
+}
+
+impl ReadError {
+    /// Whether the cause may pass without the file's identity changing: the process was short of something.
+    pub(crate) fn is_passing(&self) -> bool {
+        let Self::Open { source, .. } = self else { return false };
+        matches!(
+            source.raw_os_error(),
+            Some(
+                libc::EMFILE
+                    | libc::ENFILE
+                    | libc::ENOMEM
+                    | libc::EIO
+                    | libc::EINTR
+                    | libc::EAGAIN
+                    | libc::ESTALE
+            )
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replacement_with_the_same_size_and_modification_time_has_another_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&path, "one").unwrap();
+        let before = FileIdentity::of(&path).unwrap();
+        std::fs::write(&other, "two").unwrap();
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        File::options().write(true).open(&other).unwrap().set_modified(modified).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let after = FileIdentity::of(&path).unwrap();
+        assert_eq!(before.modified, after.modified);
+        assert_eq!(before.size, after.size);
+        assert_ne!(before, after);
+    }
+
+    #[test]
+    fn a_stamp_is_settled_only_after_the_clock_has_passed_it() {
+        let identity = |changed| FileIdentity { device: 1, inode: 1, size: 1, modified: 0, changed };
+        let now = 1_700_000_000_500_000_000;
+        assert!(!identity(now).is_settled(now));
+        assert!(identity(now - 1).is_settled(now));
+        assert!(!identity(now - 500_000_000).is_settled(now), "whole seconds are trusted after two of them");
+        assert!(identity(now - 2_500_000_000).is_settled(now));
+        assert!(
+            identity(now + 3_600_000_000_001).is_settled(now),
+            "a stamp from the future cannot be hit again"
+        );
+    }
+
+    #[test]
+    fn only_regular_files_of_bounded_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = folder.path().join("large");
+        std::fs::write(&large, [0; 11]).unwrap();
+        assert!(matches!(read_alone(&large, 10), Err(ReadError::TooLarge { .. })));
+        assert_eq!(read_alone(&large, 11).unwrap().len(), 11);
+        assert!(matches!(read_alone(folder.path(), 10), Err(ReadError::NotAFile { .. })));
+        assert!(matches!(read_alone(Path::new("/dev/zero"), 10), Err(ReadError::NotAFile { .. })));
+        assert!(matches!(read_alone(&folder.path().join("none"), 10), Err(ReadError::Missing { .. })));
+        let pipe = folder.path().join("pipe");
+        let name = std::ffi::CString::new(pipe.as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: `name` is a NUL-terminated path that outlives the call.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        assert!(matches!(read_alone(&pipe, 10), Err(ReadError::NotAFile { .. })));
+    }
+}

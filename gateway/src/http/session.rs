@@ -1,0 +1,267 @@
+//! One client connection while it speaks HTTP: what its requests share, and the loop that drives it to its end.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::clock::{Waiting, deadline};
+use super::tunnel::Tunnel;
+use super::{ABANDONED, CLOSE, Client, Context, End};
+use crate::config;
+use crate::drain::DrainWatch;
+use crate::upstream::alarm::Alarm;
+
+/// How long a draining gateway keeps an idle HTTP/1.1 connection: a request may be on its way, and closing under it
+/// would lose it. The answer to it says `connection: close`. (HTTP/2 needs no such thing: GOAWAY names the last stream.)
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Shared by the connection's stream, its requests and its driver. All on one thread; atomics because hyper asks for
+/// `Send`, relaxed because there is nothing to order.
+pub(super) struct Session {
+    pub client: Arc<Client>,
+    pub context: Context,
+    /// As configured when the connection began.
+    pub bounds: config::Http,
+    /// `x-forwarded-for` of all its requests.
+    pub forwarded_for: HeaderValue,
+    protocol: config::Protocol,
+    start: Instant,
+    requests: AtomicU64,
+    in_flight: AtomicUsize,
+    abandoned: AtomicU64,
+    last_end: Moment,
+    head_begun: Moment,
+    write_blocked: Moment,
+    /// The number of the request whose framing contradicts itself.
+    conflict: AtomicU64,
+    lost: AtomicBool,
+    draining: AtomicBool,
+    upstream_connections: Arc<Semaphore>,
+    tunnel: Mutex<Option<Tunnel>>,
+}
+
+/// Microseconds after the session's start, plus one; zero is never.
+#[derive(Default)]
+struct Moment(AtomicU64);
+
+impl Session {
+    pub(super) fn new(
+        protocol: config::Protocol,
+        client: Arc<Client>,
+        context: Context,
+        bounds: config::Http,
+    ) -> Self {
+        let address = client.address.ip().to_canonical().to_string();
+        Self {
+            // The text of an address is always a valid value; the fallback only satisfies the types.
+            forwarded_for: HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("unknown")),
+            upstream_connections: Arc::new(Semaphore::new(
+                bounds.max_upstream_connections.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            client,
+            context,
+            bounds,
+            protocol,
+            start: Instant::now(),
+            requests: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            abandoned: AtomicU64::new(0),
+            last_end: Moment::default(),
+            head_begun: Moment::default(),
+            write_blocked: Moment::default(),
+            conflict: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            tunnel: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether the request that was begun last is the one with both Content-Length and Transfer-Encoding.
+    pub(super) fn framing_conflicts(&self) -> bool {
+        let conflict = self.conflict.load(Ordering::Relaxed);
+        conflict != 0 && conflict == self.requests()
+    }
+
+    pub(super) fn found_conflict(&self, head: u64) {
+        self.conflict.store(head, Ordering::Relaxed);
+    }
+
+    pub(super) fn begin_request(&self) -> Instant {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Instant::now()
+    }
+
+    /// `abandoned`: the client gave it up before there was a response.
+    pub(super) fn end_request(&self, started: Instant, abandoned: bool) -> Duration {
+        let now = Instant::now();
+        self.last_end.set(self.start, now);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if abandoned {
+            self.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+        now.saturating_duration_since(started)
+    }
+
+    pub(super) fn is_within_head(&self) -> bool {
+        self.head_begun.at(self.start).is_some()
+    }
+
+    /// Called when that changes.
+    pub(super) fn set_within_head(&self, within: bool) {
+        if within { self.head_begun.set(self.start, Instant::now()) } else { self.head_begun.clear() }
+    }
+
+    /// Called when that changes.
+    pub(super) fn set_write_blocked(&self, blocked: bool) {
+        if blocked { self.write_blocked.set(self.start, Instant::now()) } else { self.write_blocked.clear() }
+    }
+
+    /// The stream reported an error.
+    pub(super) fn lost(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Responses over HTTP/1.1 should say `connection: close`.
+    pub(super) fn closes_after_response(&self) -> bool {
+        self.protocol == config::Protocol::Http1 && self.draining.load(Ordering::Relaxed)
+    }
+
+    /// One of the client's upstream connections; waits for one, `None` if that takes too long.
+    pub(super) async fn upstream_connection(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.upstream_connections.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        tokio::time::timeout(patience, self.upstream_connections.clone().acquire_owned()).await.ok()?.ok()
+    }
+
+    /// The connection becomes this once hyper lets go of it.
+    pub(super) fn put_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0
+    }
+
+    fn is_abused(&self) -> bool {
+        let abandoned = self.abandoned.load(Ordering::Relaxed);
+        abandoned >= ABANDONED && abandoned.saturating_mul(2) > self.requests()
+    }
+
+    fn waiting(&self) -> Waiting {
+        if let Some(since) = self.write_blocked.at(self.start) {
+            Waiting::Write(since)
+        } else if !self.is_idle() {
+            Waiting::Elsewhere
+        } else if let Some(since) = self.head_begun.at(self.start) {
+            Waiting::Head(since)
+        } else if let Some(since) = self.last_end.at(self.start) {
+            Waiting::Next(since)
+        } else {
+            Waiting::First(self.start)
+        }
+    }
+
+    fn end_of(&self, error: &hyper::Error) -> End {
+        if error.is_user() || error.is_body_write_aborted() {
+            End::ResponseCut
+        } else if self.lost.load(Ordering::Relaxed) || error.is_incomplete_message() || error.is_shutdown() {
+            End::ConnectionLost
+        } else {
+            End::ProtocolError
+        }
+    }
+}
+
+/// Drives hyper's connection until it is over, drained, too slow or abused. `shut_down` is hyper's graceful shutdown.
+pub(super) async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    shut_down: impl Fn(Pin<&mut C>),
+    session: &Session,
+    mut drain: DrainWatch,
+) -> End
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut alarm = Alarm::default();
+    let mut drain_started = pin!(drain.started());
+    let mut draining_since = None;
+    // Set once hyper was told to shut down: why, and when it is cut off if it has not by then.
+    let mut closing: Option<(End, Option<Instant>)> = None;
+    poll_fn(|context| {
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(context) {
+                let end = match (result, closing) {
+                    (Err(error), _) => session.end_of(&error),
+                    (Ok(()), Some((end, _))) => end,
+                    (Ok(()), None) if draining_since.is_some() => End::Drained,
+                    (Ok(()), None) => End::Closed,
+                };
+                return Poll::Ready(end);
+            }
+            if session.is_abused() {
+                return Poll::Ready(End::Abuse);
+            }
+            if draining_since.is_none() && drain_started.as_mut().poll(context).is_ready() {
+                draining_since = Some(Instant::now());
+                session.draining.store(true, Ordering::Relaxed);
+                if session.protocol == config::Protocol::Http2 {
+                    closing = Some((End::Drained, None));
+                    shut_down(connection.as_mut());
+                    continue;
+                }
+            }
+            let next = match (closing, session.waiting(), draining_since) {
+                (Some((end, Some(cut_off))), _, _) => Some((cut_off, end)),
+                (None, Waiting::Next(since), Some(drained)) => {
+                    Some((since.max(drained) + LINGER, End::Drained))
+                }
+                (None, Waiting::First(_), Some(drained)) => Some((drained + LINGER, End::Drained)),
+                (_, waiting, _) => deadline(waiting, &session.bounds),
+            };
+            let Some((at, end)) = next else { return Poll::Pending };
+            if alarm.poll(context, at).is_pending() {
+                return Poll::Pending;
+            }
+            let polite = matches!(end, End::Drained | End::Idle);
+            if !polite || matches!(closing, Some((_, Some(_)))) {
+                return Poll::Ready(end);
+            }
+            closing = Some((end, Some(Instant::now() + CLOSE)));
+            shut_down(connection.as_mut());
+        }
+    })
+    .await
+}
+
+impl Moment {
+    fn set(&self, start: Instant, now: Instant) {
+        let micros = now.saturating_duration_since(start).as_micros();
+        self.0.store(u64::try_from(micros).unwrap_or(u64::MAX - 1).saturating_add(1), Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn at(&self, start: Instant) -> Option<Instant> {
+        let micros = self.0.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(start + Duration::from_micros(micros))
+    }
+}

@@ -1,0 +1,77 @@
+//! Ends HTTP/2 streams whose client takes no more of the response.
+//!
+//! Flow control lets a client stop one stream for ever while the connection lives. hyper then waits for the window and
+//! asks the body for nothing, so no clock within the body would tick. Each stream's task therefore runs under a guard:
+//! if the body handed over a frame and was not asked again for `body_timeout`, the stream is dropped, which resets it.
+//!
+//! How the guard knows: a body notes each poll in a thread-local, and its stream's task reads it right after. hyper
+//! polls a response body only within the task of its stream, and a poll does not leave the thread.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use tokio::time::Instant;
+
+use crate::upstream::alarm::Alarm;
+
+/// What a response body did last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Polled {
+    /// Gave a frame: what follows is the client's turn.
+    Gave,
+    /// Waits for the upstream, under its own clock.
+    Waits,
+}
+
+thread_local! {
+    static LAST: Cell<Option<Polled>> = const { Cell::new(None) };
+}
+
+/// Called by the body at each poll.
+pub(super) fn note(polled: Polled) {
+    LAST.set(Some(polled));
+}
+
+/// hyper's executor for streams.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streams {
+    timeout: Duration,
+}
+
+impl Streams {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout }
+    }
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        let timeout = self.timeout;
+        tokio::spawn(async move {
+            let mut stream = pin!(stream);
+            let mut alarm = Alarm::default();
+            let mut blocked_since = None;
+            poll_fn(|context| {
+                LAST.set(None);
+                if stream.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(());
+                }
+                match LAST.take() {
+                    Some(Polled::Gave) => blocked_since = Some(Instant::now()),
+                    Some(Polled::Waits) => blocked_since = None,
+                    None => {}
+                }
+                blocked_since.map_or(Poll::Pending, |since| alarm.poll(context, since + timeout))
+            })
+            .await;
+        });
+    }
+}

@@ -1,0 +1,12 @@
+//! The HTTP side against real sockets: plain TCP in place of TLS, scripted peers on both ends.
+
+mod bodies;
+mod bounds;
+mod drain;
+mod harness;
+mod headers;
+mod http2;
+mod refusals;
+mod timeouts;
+mod upstreams;
+mod websocket;

@@ -1,0 +1,166 @@
+//! Sockets: binding them, accepting from them, and backing off when the system has no more.
+//!
+//! Every worker has a socket of its own for each address (`SO_REUSEPORT`), so the kernel spreads connections and none
+//! ever moves between threads. `server` binds, each worker runs [`accept`]; nothing here reads a byte of a connection
+//! but [`proxy_header`], which is its first stage.
+//!
+//! The kernel spreads by a hash of the addresses, not by load: a worker that gets more than its share of long
+//! connections keeps them. That is nginx's `reuseport` too, and it is not evened out.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::transport::{Ends, Transport};
+
+pub mod proxy_header;
+
+/// Connections the kernel completes while no worker has accepted them yet; it caps this at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Pause after an accept error that a retry at once would only meet again (no descriptors, no memory).
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Why an address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}{}", hint(source, *address))]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// One socket for each worker, all on `address`; port 0 becomes one free port for all of them.
+pub fn bind(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<StdListener>), BindError> {
+    let failed = |source| BindError { address, source };
+    // With SO_REUSEPORT alone, a second gateway of the same user would silently take half of the connections.
+    // A probe without it fails when anybody listens here.
+    let probe = open(address, false).map_err(failed)?;
+    let concrete = probe.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
+    drop(probe);
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = open(concrete, true).map_err(failed)?;
+        socket.listen(BACKLOG).map_err(failed)?;
+        sockets.push(StdListener::from(socket));
+    }
+    Ok((concrete, sockets))
+}
+
+/// Accepts until `stop`, then what the kernel had already completed, and closes the socket.
+///
+/// `serve` starts a connection and returns at once. The permit counts against `limit` until it is dropped; while none
+/// is free, further connections wait in the kernel's queue.
+pub async fn accept(
+    listener: &str,
+    socket: StdListener,
+    limit: Arc<Semaphore>,
+    stop: CancellationToken,
+    serve: impl Fn(Transport, OwnedSemaphorePermit),
+) -> io::Result<()> {
+    let socket = TcpListener::from_std(socket)?;
+    let server = socket.local_addr()?;
+    let mut failing = false;
+    loop {
+        let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return Ok(()) };
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            () = stop.cancelled() => return Ok(()),
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                failing = false;
+                serve(transport(listener, stream, client, server), permit);
+            }
+            Err(error) if belongs_to_one_connection(&error) => {
+                debug!(listener, %error, "a connection was gone")
+            }
+            Err(error) => {
+                if !failing {
+                    warn!(listener, %error, "cannot accept connections; raise the limit of open files if this stays");
+                    failing = true;
+                }
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+fn transport(listener: &str, stream: TcpStream, client: SocketAddr, server: SocketAddr) -> Transport {
+    // Handshake flights and small responses must not wait for an acknowledgement. Fails only on a dead socket.
+    let _ = stream.set_nodelay(true);
+    let server = stream.local_addr().unwrap_or(server);
+    Transport::new(
+        stream,
+        Ends {
+            listener: listener.to_owned(),
+            client: canonical(client),
+            server: canonical(server),
+            proxied: false,
+            proxy_fields: Vec::new(),
+        },
+    )
+}
+
+/// An IPv4 client of an IPv6 socket is an IPv4 client (RFC 4291 section 2.5.5.2).
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// accept(2): errors of the connection that was about to be accepted, not of the listening socket.
+fn belongs_to_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::EPROTO | libc::ENETDOWN | libc::ENOPROTOOPT | libc::EHOSTDOWN | libc::EHOSTUNREACH)
+        )
+}
+
+fn hint(error: &io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "\n  = hint: another program listens there: `ss -ltnp 'sport = :{}'` names it; stop it, or change `address`",
+            address.port()
+        ),
+        io::ErrorKind::PermissionDenied => {
+            "\n  = hint: ports below 1024 need a privilege: setcap cap_net_bind_service=+ep on the binary, or AmbientCapabilities=CAP_NET_BIND_SERVICE in its systemd unit, or use a higher port".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "\n  = hint: no interface of this machine has that address: `ip address` lists them".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_zero_becomes_one_port_for_all_workers() {
+        let (address, sockets) = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        assert_ne!(address.port(), 0);
+        for socket in &sockets {
+            assert_eq!(socket.local_addr().unwrap(), address);
+        }
+        let error = bind(address, 1).unwrap_err();
+        assert!(error.to_string().contains("another program listens there"), "{error}");
+    }
+}

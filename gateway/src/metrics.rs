@@ -1,0 +1,177 @@
+//! Counters, gauges and histograms, in the OpenMetrics text format at `/metrics`.
+//!
+//! Every other module reports here; nothing is ever read back to decide anything. Names and labels are public: they
+//! are listed in docs/observation.md, and a test fails when one of them is missing there.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Everything that is measured.
+pub struct Metrics {
+    registry: Registry,
+    connections: Family<Labels, Counter>,
+    open: Gauge,
+    handshakes: Family<Labels, Counter>,
+    handshake_duration: Histogram,
+    policy_calls: Family<Labels, Counter>,
+    policy_duration: Family<Labels, Histogram, PolicyBuckets>,
+    requests: Family<Labels, Counter>,
+    request_duration: Family<Labels, Histogram, RequestBuckets>,
+    reloads: Family<Labels, Counter>,
+    generation: Gauge<u64, AtomicU64>,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("handfast"),
+            connections: Family::default(),
+            open: Gauge::default(),
+            handshakes: Family::default(),
+            handshake_duration: Histogram::new(HANDSHAKE_SECONDS),
+            policy_calls: Family::default(),
+            policy_duration: Family::new_with_constructor(PolicyBuckets),
+            requests: Family::default(),
+            request_duration: Family::new_with_constructor(RequestBuckets),
+            reloads: Family::default(),
+            generation: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("connections", "Connections accepted", metrics.connections.clone());
+        registry.register("connections_open", "Connections open now", metrics.open.clone());
+        registry.register(
+            "handshakes",
+            "Connections by what became of their handshake",
+            metrics.handshakes.clone(),
+        );
+        registry.register_with_unit(
+            "handshake_duration",
+            "From accept to the end of a completed handshake",
+            Unit::Seconds,
+            metrics.handshake_duration.clone(),
+        );
+        registry.register("policy_calls", "Calls of policy hooks by outcome", metrics.policy_calls.clone());
+        registry.register_with_unit(
+            "policy_call_duration",
+            "Wall-clock time of one call of a policy hook",
+            Unit::Seconds,
+            metrics.policy_duration.clone(),
+        );
+        registry.register("requests", "Requests by upstream and status class", metrics.requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "From the head of a request to the end of its response",
+            Unit::Seconds,
+            metrics.request_duration.clone(),
+        );
+        registry.register(
+            "reloads",
+            "Replacements by what was replaced and outcome",
+            metrics.reloads.clone(),
+        );
+        registry.register("generation", "Number of the newest published change", metrics.generation.clone());
+        metrics
+    }
+
+    pub fn connection_opened(&self, listener: &str) {
+        self.connections.get_or_create(&vec![("listener", listener.to_owned())]).inc();
+        self.open.inc();
+    }
+
+    pub fn connection_closed(&self) {
+        self.open.dec();
+    }
+
+    /// `outcome` is the `verdict` of the connection's outcome line, or `failed` and `timeout`.
+    pub fn handshake(&self, listener: &str, outcome: &'static str, resumed: bool, took: Duration) {
+        let resumed = if resumed { "true" } else { "false" };
+        let labels = vec![
+            ("listener", listener.to_owned()),
+            ("outcome", outcome.to_owned()),
+            ("resumed", resumed.to_owned()),
+        ];
+        self.handshakes.get_or_create(&labels).inc();
+        if outcome == "certificate" {
+            self.handshake_duration.observe(took.as_secs_f64());
+        }
+    }
+
+    pub fn policy_call(&self, policy: &str, hook: &'static str, outcome: &'static str, took: Duration) {
+        let mut labels = vec![("policy", policy.to_owned()), ("hook", hook.to_owned())];
+        self.policy_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        labels.push(("outcome", outcome.to_owned()));
+        self.policy_calls.get_or_create(&labels).inc();
+    }
+
+    /// `status` is shortened to its class (`2xx`): one series a status and upstream would be too many.
+    pub fn request(&self, upstream: &str, status: u16, took: Duration) {
+        let mut labels = vec![("upstream", upstream.to_owned())];
+        self.request_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        labels.push(("status", format!("{}xx", status / 100)));
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// `what` is `configuration`, `certificate` or `policy`.
+    pub fn reload(&self, what: &'static str, name: &str, succeeded: bool) {
+        let outcome = if succeeded { "replaced" } else { "kept" };
+        let labels =
+            vec![("what", what.to_owned()), ("name", name.to_owned()), ("outcome", outcome.to_owned())];
+        self.reloads.get_or_create(&labels).inc();
+    }
+
+    pub fn generation(&self, generation: u64) {
+        self.generation.set(generation);
+    }
+
+    /// The text of `/metrics`.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Metrics")
+    }
+}
+
+const HANDSHAKE_SECONDS: [f64; 10] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+const POLICY_SECONDS: [f64; 10] =
+    [0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.01, 0.1, 1.0];
+const REQUEST_SECONDS: [f64; 10] = [0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+#[derive(Clone)]
+struct PolicyBuckets;
+
+impl MetricConstructor<Histogram> for PolicyBuckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(POLICY_SECONDS)
+    }
+}
+
+#[derive(Clone)]
+struct RequestBuckets;
+
+impl MetricConstructor<Histogram> for RequestBuckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(REQUEST_SECONDS)
+    }
+}

@@ -1,0 +1,348 @@
+//! The policies of a listener, asked in order.
+//!
+//! `reload` builds the [`Policies`] of a snapshot; `connection` asks a listener's [`Chain`] to select and to validate,
+//! and the certificate store asks all policies to admit. What a policy says is law here: nothing in this module knows
+//! how a certificate is chosen. The embedded `server-name` policy follows the last configured one, so a chain always
+//! ends in a verdict.
+//!
+//! Its two results are proofs that later stages consume and nobody else can make: an [`Admission`] (some policy named
+//! this certificate for this connection) and a [`Validated`] (the client's chain, or its absence, was judged).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use handfast_plugin_host::{
+    self as plugin_host, CallError, Certificate, Certificates, ClientHello, Connection, PeerCertificate,
+    Validation, Verdict,
+};
+use http::{HeaderName, HeaderValue};
+use tracing::warn;
+
+use crate::config::{EMBEDDED_POLICY, Listener, OnError};
+use crate::metrics::Metrics;
+
+pub mod decision;
+pub mod native;
+pub mod slot;
+
+use decision::{Decision, Failures};
+use slot::Slot;
+
+/// RFC 8446 section 6.2: `internal_error`, for a policy that had no verdict.
+const INTERNAL_ERROR: u8 = 80;
+/// RFC 6066 section 3: `unrecognized_name`, where no policy had an opinion.
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// Every policy of a snapshot.
+pub struct Policies {
+    slots: Vec<Arc<Slot>>,
+    embedded: Arc<plugin_host::Policy>,
+    chains: HashMap<String, Arc<Chain>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Policies {
+    /// `embedded` judges what the configured policies leave open.
+    pub fn new(
+        slots: Vec<Arc<Slot>>,
+        embedded: Arc<plugin_host::Policy>,
+        listeners: &[Arc<Listener>],
+        last: Last,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let chains = listeners.iter().map(|listener| {
+            let of = |name: &String| slots.iter().find(|slot| slot.name() == name).cloned();
+            let chain = Chain {
+                slots: listener.policies.iter().filter_map(of).collect(),
+                embedded: Arc::clone(&embedded),
+                last,
+                metrics: Arc::clone(&metrics),
+            };
+            (listener.name.clone(), Arc::new(chain))
+        });
+        let chains = chains.collect();
+        Self { slots, embedded, chains, metrics }
+    }
+
+    /// The policies that judge the connections of a listener.
+    pub fn chain(&self, listener: &str) -> Option<&Arc<Chain>> {
+        self.chains.get(listener)
+    }
+
+    /// Every configured policy, for reloads and listings.
+    pub fn slots(&self) -> &[Arc<Slot>] {
+        &self.slots
+    }
+
+    pub fn embedded(&self) -> &Arc<plugin_host::Policy> {
+        &self.embedded
+    }
+
+    /// Whether a certificate may go live: every configured policy that exports `admit` must accept it. A policy
+    /// without a verdict refuses, unless its `on-error` is `next`.
+    pub async fn admit(
+        &self,
+        certificate: Arc<dyn Certificate>,
+        certificates: Arc<dyn Certificates>,
+    ) -> Result<(), String> {
+        for slot in &self.slots {
+            let policy = slot.current();
+            if !policy.hooks().admit {
+                continue;
+            }
+            let begun = Instant::now();
+            let answer = policy.admit(Arc::clone(&certificate), Arc::clone(&certificates)).await;
+            self.metrics.policy_call(slot.name(), "admit", outcome(&answer), begun.elapsed());
+            match answer {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => return Err(format!("the policy `{}` refuses it: {reason}", slot.name())),
+                Err(error) => match slot.on_error() {
+                    OnError::Next => slot.report(&error, "admit"),
+                    OnError::Reject => {
+                        return Err(format!("the policy `{}` had no verdict: {error}", slot.name()));
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who decides when every configured policy passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// The embedded policy, in the sandbox.
+    Embedded,
+    /// The same choice in native code: only to measure what the sandbox costs.
+    Native,
+}
+
+/// The policies of one listener.
+pub struct Chain {
+    slots: Vec<Arc<Slot>>,
+    embedded: Arc<plugin_host::Policy>,
+    last: Last,
+    metrics: Arc<Metrics>,
+}
+
+/// What the chain decided about a ClientHello, and how.
+#[derive(Debug)]
+pub struct Selection {
+    pub verdict: Selected,
+    pub decision: Decision,
+}
+
+#[derive(Debug)]
+pub enum Selected {
+    Admitted(Admission),
+    Rejected {
+        alert: u8,
+    },
+    Dropped,
+    /// To the upstream of this name, which exists in the configuration or not: the caller looks it up.
+    Passthrough(String),
+}
+
+/// Proof that a policy chose this certificate for one connection. Spent on one handshake.
+#[derive(Debug)]
+pub struct Admission {
+    certificate: String,
+}
+
+impl Admission {
+    /// The id of the certificate.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+}
+
+/// Proof that the client of an established connection was judged.
+#[derive(Debug)]
+pub struct Validated {
+    attributes: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Validated {
+    /// What the policies say of the client, as request headers for upstreams.
+    pub fn into_attributes(self) -> Vec<(HeaderName, HeaderValue)> {
+        self.attributes
+    }
+}
+
+/// A client that a policy does not let in after its handshake.
+#[derive(Debug)]
+pub struct Refused {
+    pub alert: u8,
+    pub decision: Decision,
+}
+
+impl Chain {
+    /// Asks each policy until one has an opinion.
+    pub async fn select(
+        &self,
+        connection: &Arc<dyn Connection>,
+        hello: &Arc<dyn ClientHello>,
+        certificates: &Arc<dyn Certificates>,
+    ) -> Selection {
+        let begun = Instant::now();
+        let mut failures = Failures::default();
+        for slot in &self.slots {
+            let policy = slot.fresh().await;
+            if !policy.hooks().select {
+                continue;
+            }
+            let called = Instant::now();
+            let answer =
+                policy.select(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates)).await;
+            let answer = answer.and_then(|decision| known(decision, certificates.as_ref()));
+            self.metrics.policy_call(slot.name(), "select", outcome(&answer), called.elapsed());
+            match answer {
+                Ok(plugin_host::Decision { verdict: Verdict::Pass, .. }) => {}
+                Ok(decision) => {
+                    return selection(decision, slot.name(), Some(policy.digest()), begun, failures);
+                }
+                Err(error) => {
+                    slot.report(&error, "select");
+                    failures.add(slot.name(), &error);
+                    if slot.on_error() == OnError::Reject {
+                        return without_verdict(slot.name(), policy.digest(), &error, begun, failures);
+                    }
+                }
+            }
+        }
+        self.select_last(connection, hello, certificates, begun, failures).await
+    }
+
+    async fn select_last(
+        &self,
+        connection: &Arc<dyn Connection>,
+        hello: &Arc<dyn ClientHello>,
+        certificates: &Arc<dyn Certificates>,
+        begun: Instant,
+        failures: Failures,
+    ) -> Selection {
+        if self.last == Last::Native {
+            let decision = native::select(hello.as_ref(), certificates.as_ref()).await;
+            return selection(decision, native::NAME, None, begun, failures);
+        }
+        let called = Instant::now();
+        let policy = &self.embedded;
+        let answer = policy.select(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates)).await;
+        let answer = answer.and_then(|decision| known(decision, certificates.as_ref()));
+        self.metrics.policy_call(EMBEDDED_POLICY, "select", outcome(&answer), called.elapsed());
+        match answer {
+            Ok(decision) => selection(decision, EMBEDDED_POLICY, Some(policy.digest()), begun, failures),
+            Err(error) => {
+                warn!(policy = EMBEDDED_POLICY, error = %error, "the embedded policy had no verdict");
+                let mut failures = failures;
+                failures.add(EMBEDDED_POLICY, &error);
+                without_verdict(EMBEDDED_POLICY, policy.digest(), &error, begun, failures)
+            }
+        }
+    }
+
+    /// Judges the chain of an authenticated client: every policy that exports `validate` must accept it. Without a
+    /// chain (the listener asks for none, or the client had none and may go without) there is nothing to judge.
+    pub async fn validate(
+        &self,
+        connection: &Arc<dyn Connection>,
+        hello: &Arc<dyn ClientHello>,
+        certificates: &Arc<dyn Certificates>,
+        chain: &[Arc<dyn PeerCertificate>],
+    ) -> Result<Validated, Refused> {
+        let begun = Instant::now();
+        let mut attributes: Vec<(HeaderName, HeaderValue)> = Vec::new();
+        let mut failures = Failures::default();
+        if chain.is_empty() {
+            return Ok(Validated { attributes });
+        }
+        for slot in &self.slots {
+            let policy = slot.fresh().await;
+            if !policy.hooks().validate {
+                continue;
+            }
+            let called = Instant::now();
+            let answer = policy
+                .validate(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates), chain.to_vec())
+                .await;
+            self.metrics.policy_call(slot.name(), "validate", outcome(&answer), called.elapsed());
+            match answer {
+                Ok(Validation::Accept(accepted)) => join(&mut attributes, accepted),
+                Ok(Validation::Reject { alert, reason }) => {
+                    let decision = Decision::new(slot.name(), Some(policy.digest()), reason, begun, failures);
+                    return Err(Refused { alert, decision });
+                }
+                Err(error) => {
+                    slot.report(&error, "validate");
+                    failures.add(slot.name(), &error);
+                    if slot.on_error() == OnError::Reject {
+                        let reason = Some(error.to_string());
+                        let decision =
+                            Decision::new(slot.name(), Some(policy.digest()), reason, begun, failures);
+                        return Err(Refused { alert: INTERNAL_ERROR, decision });
+                    }
+                }
+            }
+        }
+        Ok(Validated { attributes })
+    }
+}
+
+/// A certificate that does not exist is no verdict.
+fn known(
+    decision: plugin_host::Decision,
+    certificates: &dyn Certificates,
+) -> Result<plugin_host::Decision, CallError> {
+    match &decision.verdict {
+        Verdict::Certificate(id) if certificates.by_id(id).is_none() => {
+            Err(CallError::InvalidVerdict(format!("there is no certificate `{}`", id.escape_debug())))
+        }
+        _ => Ok(decision),
+    }
+}
+
+fn selection(
+    answer: plugin_host::Decision,
+    policy: &str,
+    digest: Option<&str>,
+    begun: Instant,
+    failures: Failures,
+) -> Selection {
+    let verdict = match answer.verdict {
+        Verdict::Certificate(certificate) => Selected::Admitted(Admission { certificate }),
+        Verdict::Reject(alert) => Selected::Rejected { alert },
+        Verdict::Drop => Selected::Dropped,
+        Verdict::Passthrough(upstream) => Selected::Passthrough(upstream),
+        Verdict::Pass => Selected::Rejected { alert: UNRECOGNIZED_NAME },
+    };
+    Selection { verdict, decision: Decision::new(policy, digest, answer.reason, begun, failures) }
+}
+
+fn without_verdict(
+    policy: &str,
+    digest: &str,
+    error: &CallError,
+    begun: Instant,
+    failures: Failures,
+) -> Selection {
+    let decision = Decision::new(policy, Some(digest), Some(error.to_string()), begun, failures);
+    Selection { verdict: Selected::Rejected { alert: INTERNAL_ERROR }, decision }
+}
+
+/// The first attribute of a name wins. Names are tokens by the interface, so every one makes a header name.
+fn join(attributes: &mut Vec<(HeaderName, HeaderValue)>, accepted: Vec<plugin_host::Attribute>) {
+    for attribute in accepted {
+        let name = HeaderName::try_from(format!("x-client-{}", attribute.name));
+        let value = HeaderValue::try_from(attribute.value);
+        if let (Ok(name), Ok(value)) = (name, value)
+            && !attributes.iter().any(|(other, _)| *other == name)
+        {
+            attributes.push((name, value));
+        }
+    }
+}
+
+fn outcome<T>(answer: &Result<T, CallError>) -> &'static str {
+    answer.as_ref().map_or_else(CallError::kind, |_| "ok")
+}

@@ -1,0 +1,235 @@
+//! From a configuration to a snapshot, at start and again at each SIGHUP: build everything, then swap, or keep.
+//!
+//! What did not change is carried over rather than built again: a policy with the same settings keeps its compiled
+//! plugin, certificate sources with the same settings keep their store, trust anchors with the same bytes keep their
+//! ticket keys (so a reload costs no client its resumption). Any error leaves the current snapshot as it is; the one
+//! under construction is dropped whole.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use handfast_plugin_host as plugin_host;
+use tokio::runtime::Handle;
+use tracing::warn;
+
+use crate::certificate::{CertificateStore, Finding, Gate, StoreError};
+use crate::config::error::suggest;
+use crate::config::{Config, ConfigError, EMBEDDED_POLICY};
+use crate::generation::Generation;
+use crate::metrics::Metrics;
+use crate::policy::slot::{Slot, SlotError};
+use crate::policy::{Last, Policies};
+use crate::route::{Routes, Routing};
+use crate::snapshot::admit::AdmitGate;
+use crate::snapshot::{Snapshot, Snapshots};
+use crate::trust::{Trust, TrustError};
+
+/// The component of the embedded policy; `cargo xtask plugins --check` keeps it equal to its source.
+pub const EMBEDDED_PLUGIN: &[u8] = include_bytes!("../../plugins/server-name/dist/server-name.wasm");
+
+/// Why a configuration that reads well cannot be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the sandbox for policies does not start")]
+    Host(#[source] plugin_host::HostError),
+    #[error("the embedded policy does not load")]
+    Embedded(#[source] plugin_host::LoadError),
+    #[error(transparent)]
+    Policy(#[from] SlotError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("no certificate of the configured sources is usable{}", list(findings))]
+    NoCertificate { findings: Vec<Finding> },
+    #[error(
+        "the listener `{listener}` has the default certificate `{id}`, which no source has\n  = hint: {}",
+        suggest(id, "certificates", ids.iter().map(String::as_str))
+    )]
+    DefaultCertificate { listener: String, id: String, ids: Vec<String> },
+    #[error("the listener `{listener}` cannot verify client certificates")]
+    Trust {
+        listener: String,
+        #[source]
+        source: TrustError,
+    },
+}
+
+/// Builds snapshots.
+pub struct Builder {
+    host: plugin_host::Host,
+    embedded: Arc<plugin_host::Policy>,
+    background: Handle,
+    metrics: Arc<Metrics>,
+    generation: Arc<Generation>,
+    last: Last,
+}
+
+impl Builder {
+    /// Starts the sandbox and loads the embedded policy. `background` runs whatever may take long.
+    pub async fn new(
+        state_directory: Option<PathBuf>,
+        background: Handle,
+        metrics: Arc<Metrics>,
+        generation: Arc<Generation>,
+        last: Last,
+    ) -> Result<Self, BuildError> {
+        let settings = plugin_host::HostSettings {
+            code_cache: state_directory.map(|directory| directory.join("compiled-plugins")),
+            ..Default::default()
+        };
+        let host = plugin_host::Host::new(settings).map_err(BuildError::Host)?;
+        let plugin = host.load(EMBEDDED_POLICY, EMBEDDED_PLUGIN).map_err(BuildError::Embedded)?;
+        let settings = plugin_host::PolicySettings {
+            name: EMBEDDED_POLICY.to_owned(),
+            config: "{}".to_owned(),
+            limits: plugin_host::Limits::default(),
+            instances: plugin_host::Instances::Fresh,
+        };
+        let embedded = plugin_host::Policy::new(&plugin, settings).await.map_err(BuildError::Embedded)?;
+        Ok(Self { host, embedded: Arc::new(embedded), background, metrics, generation, last })
+    }
+
+    /// Builds the snapshot of a configuration, with what `previous` can lend. Findings that do not stand in the way
+    /// are logged.
+    pub async fn build(
+        &self,
+        config: Arc<Config>,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, BuildError> {
+        let policies = Arc::new(self.policies(&config, previous).await?);
+        let trust = trust(&config, previous)?;
+        let (certificates, gate) = self.certificates(&config, &policies, previous).await?;
+        for listener in &config.listeners {
+            if let Some(id) = &listener.default_certificate
+                && certificates.by_id(id).is_none()
+            {
+                return Err(BuildError::DefaultCertificate {
+                    listener: listener.name.clone(),
+                    id: id.clone(),
+                    ids: certificates.list().into_iter().map(|status| status.id).collect(),
+                });
+            }
+        }
+        let routing = Routing { routes: Routes::new(&config.routes), http: config.http.clone() };
+        let generation = self.generation.next();
+        self.metrics.generation(generation);
+        Ok(Snapshot { generation, config, policies, certificates, routing: Arc::new(routing), gate, trust })
+    }
+
+    async fn policies(&self, config: &Config, previous: Option<&Snapshot>) -> Result<Policies, BuildError> {
+        let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(config.policies.len());
+        for policy in &config.policies {
+            let kept = previous.and_then(|snapshot| {
+                snapshot.policies.slots().iter().find(|slot| slot.config() == policy.as_ref())
+            });
+            slots.push(match kept {
+                Some(slot) => Arc::clone(slot),
+                None => Arc::new(
+                    Slot::load(
+                        &self.host,
+                        Arc::clone(policy),
+                        self.background.clone(),
+                        Arc::clone(&self.metrics),
+                        Arc::clone(&self.generation),
+                    )
+                    .await?,
+                ),
+            });
+        }
+        Ok(Policies::new(
+            slots,
+            Arc::clone(&self.embedded),
+            &config.listeners,
+            self.last,
+            Arc::clone(&self.metrics),
+        ))
+    }
+
+    async fn certificates(
+        &self,
+        config: &Config,
+        policies: &Arc<Policies>,
+        previous: Option<&Snapshot>,
+    ) -> Result<(Arc<CertificateStore>, Arc<AdmitGate>), BuildError> {
+        if let Some(previous) = previous
+            && previous.config.certificate_sources == config.certificate_sources
+        {
+            return Ok((Arc::clone(&previous.certificates), Arc::clone(&previous.gate)));
+        }
+        let gate = Arc::new(AdmitGate::new(policies));
+        let (store, findings) = CertificateStore::open(
+            &config.certificate_sources,
+            Arc::clone(&gate) as Arc<dyn Gate>,
+            self.background.clone(),
+        )
+        .await?;
+        if store.is_empty() {
+            return Err(BuildError::NoCertificate { findings });
+        }
+        for finding in &findings {
+            warn!(finding = %finding, "certificate source");
+        }
+        gate.see(&store);
+        Ok((store, gate))
+    }
+}
+
+/// Reloads the configuration file into a running gateway.
+pub struct Reloader {
+    pub builder: Builder,
+    pub snapshots: Arc<Snapshots>,
+    pub path: PathBuf,
+}
+
+impl Reloader {
+    /// Builds a snapshot from the file as it is now. The caller publishes it, once it has bound new listeners.
+    pub async fn build(&self) -> Result<Snapshot, BuildError> {
+        let config = Arc::new(load(&self.path).await?);
+        let current = self.snapshots.current();
+        self.builder.build(config, Some(&current)).await
+    }
+}
+
+/// Reads a configuration file without blocking a runtime thread.
+async fn load(path: &Path) -> Result<Config, BuildError> {
+    let owned = path.to_owned();
+    let loaded = tokio::task::spawn_blocking(move || Config::load(&owned)).await;
+    let loaded = loaded.unwrap_or_else(|error| {
+        Err(ConfigError::Read { path: path.to_owned(), source: std::io::Error::other(error) })
+    });
+    Ok(loaded?)
+}
+
+fn trust(config: &Config, previous: Option<&Snapshot>) -> Result<HashMap<String, Arc<Trust>>, BuildError> {
+    let mut all = HashMap::new();
+    for listener in &config.listeners {
+        let clients = listener.client_certificates.clone();
+        let trust = match (previous.and_then(|snapshot| snapshot.trust.get(&listener.name)), clients) {
+            (Some(kept), clients) => Trust::reload(kept, clients),
+            (None, Some(clients)) => Trust::load(clients),
+            (None, None) => Trust::none(),
+        };
+        let failed = |source| BuildError::Trust { listener: listener.name.clone(), source };
+        all.insert(listener.name.clone(), trust.map_err(failed)?);
+    }
+    Ok(all)
+}
+
+fn list(findings: &[Finding]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = String::new();
+    for finding in findings.iter().take(SHOWN) {
+        text.push_str("\n  - ");
+        text.push_str(&finding.to_string());
+    }
+    match findings.len() {
+        0 => text.push_str(
+            "\n  = hint: the folders hold no pair: put `name.crt` beside `name.key`, or try `handfast demo`",
+        ),
+        more @ 6.. => text.push_str(&format!("\n  - and {} more", more - SHOWN)),
+        _ => {}
+    }
+    text
+}

@@ -1,0 +1,416 @@
+//! The composition root: builds everything, owns every task and thread, and ends them in order.
+//!
+//! One worker thread a core, each with a current-thread runtime, its own sockets and its own upstream connections: a
+//! request never crosses a thread. Beside them one small background runtime for whatever may take long: compiling,
+//! reading files, the admin listener, signals.
+//!
+//! The end: on SIGTERM or SIGINT the listeners stop, connections finish what they have ([`crate::drain`]), and after
+//! `drain-timeout` the rest is closed. A second signal ends at once.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use tokio::runtime::{Builder as RuntimeBuilder, Handle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::admin;
+use crate::config::{Config, Listener};
+use crate::connection::{self, Worker};
+use crate::drain::{Drain, DrainWatch};
+use crate::generation::Generation;
+use crate::http;
+use crate::listener::{self, BindError};
+use crate::metrics::Metrics;
+use crate::policy::Last;
+use crate::reload::{BuildError, Builder, Reloader};
+use crate::request_log::RequestLog;
+use crate::snapshot::{Snapshot, Snapshots};
+use crate::telemetry::error_chain;
+use crate::tls::server_config::ServerConfigs;
+use crate::upstream::Pools;
+
+/// Threads of the background runtime: one may compile while the other answers.
+const BACKGROUND_THREADS: usize = 2;
+
+/// How often plugins that no handshake asked for are compared with their files, and what was replaced is let go.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error("listener `{name}`: {source}")]
+    Bind { name: String, source: BindError },
+    #[error(
+        "admin listener: cannot listen on {address}\n  = hint: another program may listen there; change `address` in [admin]"
+    )]
+    Admin { address: SocketAddr, source: io::Error },
+    #[error("the system refuses a thread, a runtime or a signal handler")]
+    System(#[source] io::Error),
+}
+
+/// How the gateway is started.
+pub struct Start {
+    pub config: Config,
+    /// Read again on SIGHUP.
+    pub path: PathBuf,
+    pub last: Last,
+}
+
+/// The addresses the gateway listens on, by the name of the listener.
+pub type Addresses = Vec<(String, SocketAddr)>;
+
+/// Runs the gateway until a signal ends it. `ready` is called once, when every listener accepts.
+pub fn run(start: Start, ready: impl FnOnce(&Addresses)) -> Result<(), ServerError> {
+    let background = RuntimeBuilder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("background")
+        .enable_all()
+        .build()
+        .map_err(ServerError::System)?;
+    let handle = background.handle().clone();
+    let result = background.block_on(Gateway::run(start, handle, ready));
+    // A compilation that is still under way has nobody left to wait for it.
+    background.shutdown_background();
+    result
+}
+
+/// Builds everything a configuration names without listening: `handfast check`.
+pub fn check(config: Config) -> Result<Snapshot, ServerError> {
+    let background = RuntimeBuilder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .enable_all()
+        .build()
+        .map_err(ServerError::System)?;
+    let handle = background.handle().clone();
+    background.block_on(async {
+        let builder = builder(&config, handle, Arc::default(), Arc::default(), Last::Embedded).await?;
+        Ok(builder.build(Arc::new(config), None).await?)
+    })
+}
+
+async fn builder(
+    config: &Config,
+    background: Handle,
+    metrics: Arc<Metrics>,
+    generation: Arc<Generation>,
+    last: Last,
+) -> Result<Builder, ServerError> {
+    Ok(Builder::new(config.state_directory.clone(), background, metrics, generation, last).await?)
+}
+
+/// A running gateway.
+struct Gateway {
+    reloader: Reloader,
+    snapshots: Arc<Snapshots>,
+    metrics: Arc<Metrics>,
+    workers: Vec<WorkerThread>,
+    listening: HashMap<String, Listening>,
+}
+
+/// An address that is accepted on.
+struct Listening {
+    configured: SocketAddr,
+    address: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    async fn run(
+        start: Start,
+        background: Handle,
+        ready: impl FnOnce(&Addresses),
+    ) -> Result<(), ServerError> {
+        let mut signals = Signals::new().map_err(ServerError::System)?;
+        let metrics = Arc::new(Metrics::new());
+        let generation = Arc::new(Generation::default());
+        let Start { config, path, last } = start;
+        let builder =
+            builder(&config, background, Arc::clone(&metrics), Arc::clone(&generation), last).await?;
+        let first = builder.build(Arc::new(config), None).await?;
+        let sockets = bind(&first, &HashMap::new())?;
+        let config = Arc::clone(&first.config);
+        let snapshots = Arc::new(Snapshots::new(first));
+        let (drain, watch) = Drain::new();
+        let drain = Arc::new(drain);
+
+        if let Some(admin) = &config.admin {
+            let failed = |source| ServerError::Admin { address: admin.address, source };
+            let socket = tokio::net::TcpListener::bind(admin.address).await.map_err(failed)?;
+            let address = socket.local_addr().map_err(failed)?;
+            info!(%address, "admin listening");
+            tokio::spawn(admin::serve(socket, Arc::clone(&metrics), Arc::clone(&drain)));
+        }
+
+        let limit = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
+        let shared =
+            Shared { snapshots: Arc::clone(&snapshots), generation, metrics: Arc::clone(&metrics), limit };
+        let workers =
+            (0..config.workers).map(|number| WorkerThread::start(number, shared.clone(), watch.clone()));
+        let workers = workers.collect::<Result<Vec<_>, _>>().map_err(ServerError::System)?;
+        drop(watch);
+        let reloader = Reloader { builder, snapshots: Arc::clone(&snapshots), path };
+        let mut gateway = Self { reloader, snapshots, metrics, workers, listening: HashMap::new() };
+        gateway.listen(sockets);
+        info!(generation = gateway.snapshots.current().generation, workers = config.workers, "ready");
+        ready(&gateway.addresses());
+
+        gateway.tend(&mut signals).await;
+        gateway.drain(&drain, &mut signals).await;
+        Ok(())
+    }
+
+    /// Reloads and housekeeping, until a signal asks for the end.
+    async fn tend(&mut self, signals: &mut Signals) {
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::End => return,
+                    Asked::Reload => self.reload().await,
+                },
+                _ = housekeeping.tick() => self.keep_house().await,
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        let built = match self.reloader.build().await {
+            Ok(snapshot) => bind(&snapshot, &self.listening).map(|sockets| (snapshot, sockets)),
+            Err(error) => Err(error.into()),
+        };
+        let succeeded = match built {
+            Ok((snapshot, sockets)) => {
+                let generation = snapshot.generation;
+                let kept: Vec<_> =
+                    snapshot.config.listeners.iter().map(|listener| listener.name.clone()).collect();
+                warn_of_restart(&self.snapshots.current().config, &snapshot.config);
+                self.snapshots.publish(snapshot);
+                self.listening.retain(|name, listening| {
+                    let stays = kept.contains(name);
+                    if !stays {
+                        info!(listener = name, "no longer listening");
+                        listening.stop.cancel();
+                    }
+                    stays
+                });
+                self.listen(sockets);
+                info!(generation, "configuration reloaded");
+                let snapshot = self.snapshots.current();
+                snapshot.certificates.rescan().await;
+                true
+            }
+            Err(error) => {
+                warn!(error = %error_chain(&error), "configuration not reloaded");
+                false
+            }
+        };
+        self.metrics.reload("configuration", "", succeeded);
+    }
+
+    async fn keep_house(&self) {
+        let snapshot = self.snapshots.current();
+        for slot in snapshot.policies.slots() {
+            slot.fresh().await;
+        }
+    }
+
+    /// Hands each worker its sockets. A listener whose address changed leaves the old one.
+    fn listen(&mut self, sockets: Vec<Bound>) {
+        for bound in sockets {
+            let stop = CancellationToken::new();
+            for (worker, socket) in self.workers.iter().zip(bound.sockets) {
+                worker.accept(bound.listener.name.clone(), socket, stop.clone());
+            }
+            info!(listener = bound.listener.name, address = %bound.address, "listening");
+            let listening = Listening { configured: bound.listener.address, address: bound.address, stop };
+            if let Some(old) = self.listening.insert(bound.listener.name.clone(), listening) {
+                old.stop.cancel();
+            }
+        }
+    }
+
+    fn addresses(&self) -> Addresses {
+        self.listening.iter().map(|(name, listening)| (name.clone(), listening.address)).collect()
+    }
+
+    async fn drain(self, drain: &Drain, signals: &mut Signals) {
+        let timeout = self.snapshots.current().config.drain_timeout;
+        info!(timeout_ms = millis(timeout), "draining");
+        for listening in self.listening.values() {
+            listening.stop.cancel();
+        }
+        drain.start();
+        drop(self.workers);
+        tokio::select! {
+            () = drain.finished() => {}
+            () = tokio::time::sleep(timeout) => {
+                warn!(open = drain.under_way(), "connections closed at the drain timeout");
+            }
+            () = signals.end() => warn!(open = drain.under_way(), "connections closed by a second signal"),
+        }
+        info!("stopped");
+    }
+}
+
+/// SIGHUP, and SIGTERM or SIGINT.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next signal of any kind.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Returns when the end is asked for; a reload no longer matters.
+    async fn end(&mut self) {
+        while self.next().await != Asked::End {}
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Reload,
+    End,
+}
+
+/// What every worker holds a handle on.
+#[derive(Clone)]
+struct Shared {
+    snapshots: Arc<Snapshots>,
+    generation: Arc<Generation>,
+    metrics: Arc<Metrics>,
+    limit: Arc<Semaphore>,
+}
+
+/// The way to talk to a worker thread. Once it is dropped the worker takes no further sockets; its thread lives until
+/// the process ends, which the drain decides.
+struct WorkerThread {
+    sockets: mpsc::UnboundedSender<Assigned>,
+}
+
+/// A socket that a worker shall accept on.
+struct Assigned {
+    listener: String,
+    socket: StdListener,
+    stop: CancellationToken,
+}
+
+impl WorkerThread {
+    fn start(number: usize, shared: Shared, drain: DrainWatch) -> io::Result<Self> {
+        let runtime = RuntimeBuilder::new_current_thread().enable_all().build()?;
+        let (sockets, receiver) = mpsc::unbounded_channel();
+        std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || runtime.block_on(work(shared, drain, receiver)))?;
+        Ok(Self { sockets })
+    }
+
+    fn accept(&self, listener: String, socket: StdListener, stop: CancellationToken) {
+        // Fails only if the worker's thread has panicked, which has been printed.
+        let _ = self.sockets.send(Assigned { listener, socket, stop });
+    }
+}
+
+/// The body of a worker thread.
+async fn work(shared: Shared, drain: DrainWatch, mut sockets: mpsc::UnboundedReceiver<Assigned>) {
+    let routing = Arc::clone(&shared.snapshots);
+    let worker = Arc::new(Worker {
+        snapshots: shared.snapshots,
+        generation: shared.generation,
+        metrics: Arc::clone(&shared.metrics),
+        server_configs: ServerConfigs::new(provider()),
+        http: http::Context {
+            routing: Arc::new(move || Arc::clone(&routing.current().routing)),
+            pools: Arc::new(Pools::new()),
+            observer: Arc::new(RequestLog::new(shared.metrics)),
+        },
+        drain,
+    });
+    while let Some(Assigned { listener, socket, stop }) = sockets.recv().await {
+        let worker = Arc::clone(&worker);
+        let limit = Arc::clone(&shared.limit);
+        tokio::spawn(async move {
+            let serve = |transport, permit| {
+                tokio::spawn(connection::serve(Arc::clone(&worker), transport, permit));
+            };
+            if let Err(error) = listener::accept(&listener, socket, limit, stop, serve).await {
+                error!(listener, %error, "the listener ended");
+            }
+        });
+    }
+    // Each accept loop and each connection holds the worker, and with it the drain's watch, until it is done.
+    drop(worker);
+    std::future::pending::<()>().await;
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    match CryptoProvider::get_default() {
+        Some(provider) => Arc::clone(provider),
+        None => Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+    }
+}
+
+/// A listener's sockets, one for each worker.
+struct Bound {
+    listener: Arc<Listener>,
+    address: SocketAddr,
+    sockets: Vec<StdListener>,
+}
+
+/// Binds what a snapshot listens on and `listening` does not. All or nothing.
+fn bind(snapshot: &Snapshot, listening: &HashMap<String, Listening>) -> Result<Vec<Bound>, ServerError> {
+    let mut all = Vec::new();
+    for listener in &snapshot.config.listeners {
+        if listening.get(&listener.name).is_some_and(|existing| existing.configured == listener.address) {
+            continue;
+        }
+        let (address, sockets) = listener::bind(listener.address, snapshot.config.workers)
+            .map_err(|source| ServerError::Bind { name: listener.name.clone(), source })?;
+        all.push(Bound { listener: Arc::clone(listener), address, sockets });
+    }
+    Ok(all)
+}
+
+/// Settings that only a start applies.
+fn warn_of_restart(old: &Config, new: &Config) {
+    let changed = [
+        ("workers", old.workers != new.workers),
+        ("max-connections", old.max_connections != new.max_connections),
+        ("state-directory", old.state_directory != new.state_directory),
+        ("[admin]", old.admin != new.admin),
+        ("[log]", old.log != new.log),
+    ];
+    for (setting, _) in changed.iter().filter(|(_, changed)| *changed) {
+        warn!(setting, "this change needs a restart; the old value stays");
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

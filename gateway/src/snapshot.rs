@@ -1,0 +1,77 @@
+//! Everything a handshake or a request is decided with, as one immutable value.
+//!
+//! `reload` builds and publishes a [`Snapshot`]; a connection takes the current one at its start and finishes on it;
+//! a request takes the routing of the moment. Whatever is replaced stays alive until its last user lets go.
+//!
+//! Two parts renew themselves inside a snapshot, each behind a pointer of its own that is swapped whole: a certificate
+//! pair and a plugin. One of 100,000 pairs can so be replaced in O(1), and the rule is the same: a handshake holds the
+//! pair and the plugin it began with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::certificate::store::CertificateStore;
+use crate::config::{Config, Listener};
+use crate::policy::{Chain, Policies};
+use crate::route::Routing;
+use crate::trust::Trust;
+
+pub mod admit;
+
+use admit::AdmitGate;
+
+/// The whole of what was configured, loaded and checked.
+pub struct Snapshot {
+    pub generation: u64,
+    pub config: Arc<Config>,
+    pub policies: Arc<Policies>,
+    pub certificates: Arc<CertificateStore>,
+    pub routing: Arc<Routing>,
+    /// What the store asks before a certificate goes live.
+    pub gate: Arc<AdmitGate>,
+    /// By the name of the listener.
+    pub trust: HashMap<String, Arc<Trust>>,
+}
+
+/// What a connection of one listener needs.
+#[derive(Clone)]
+pub struct ListenerView {
+    pub config: Arc<Listener>,
+    pub chain: Arc<Chain>,
+    pub trust: Arc<Trust>,
+}
+
+impl Snapshot {
+    /// `None` once a reload has removed the listener.
+    pub fn listener(&self, name: &str) -> Option<ListenerView> {
+        let config = self.config.listeners.iter().find(|listener| listener.name == name)?;
+        Some(ListenerView {
+            config: Arc::clone(config),
+            chain: Arc::clone(self.policies.chain(name)?),
+            trust: Arc::clone(self.trust.get(name)?),
+        })
+    }
+}
+
+/// The current snapshot.
+pub struct Snapshots {
+    current: ArcSwap<Snapshot>,
+}
+
+impl Snapshots {
+    pub fn new(first: Snapshot) -> Self {
+        Self { current: ArcSwap::from_pointee(first) }
+    }
+
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Makes a snapshot the current one, for every handshake and request that begins after this returns.
+    pub fn publish(&self, snapshot: Snapshot) {
+        snapshot.gate.judge_with(&snapshot.policies);
+        self.current.store(Arc::new(snapshot));
+    }
+}

@@ -1,0 +1,107 @@
+//! From a ClientHello to an established TLS stream.
+//!
+//! `connection` drives the stages in their one order; each consumes the value of the one before:
+//! [`client_hello::read`] → (policies) → [`handshake`] → (policies) → HTTP. A stream exists only where an
+//! [`Admission`] was spent on it, and no code but the policy chain can make one.
+//!
+//! The ClientHello is read and judged before rustls sees it, so a policy may take its time without blocking a thread;
+//! rustls then reads the same bytes again from the [`Transport`]. The two parsers can not be played against each
+//! other: the certificate is fixed by then, and a server name that rustls reads differently ends the handshake.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{HandshakeKind, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::certificate::Certificate;
+use crate::policy::Admission;
+use crate::transport::Transport;
+use client_hello::{Greeted, Hello};
+
+pub mod alert;
+pub mod client_hello;
+pub mod server_config;
+
+/// A completed handshake.
+pub struct Established {
+    stream: TlsStream<Transport>,
+    hello: Arc<Hello>,
+    certificate: Arc<Certificate>,
+}
+
+/// What the two sides agreed on, for logs.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters {
+    pub version: &'static str,
+    pub cipher: &'static str,
+    pub http2: bool,
+    pub resumed: bool,
+}
+
+/// A handshake that the client or the network ended. rustls has sent its alert, if one was due.
+#[derive(Debug)]
+pub struct HandshakeFailure {
+    pub error: io::Error,
+    /// The connection, for an orderly close.
+    pub transport: Transport,
+}
+
+/// Performs the handshake with the admitted certificate. The caller bounds its time.
+pub async fn handshake(
+    greeted: Greeted,
+    admission: Admission,
+    certificate: Arc<Certificate>,
+    config: Arc<ServerConfig>,
+) -> Result<Established, HandshakeFailure> {
+    let Greeted { transport, hello } = greeted;
+    if admission.certificate() != certificate.id() {
+        let error = io::Error::other("the certificate is not the one that was admitted");
+        return Err(HandshakeFailure { error, transport });
+    }
+    drop(admission);
+    let accept = TlsAcceptor::from(config).accept(transport).into_fallible();
+    let stream = accept.await.map_err(|(error, transport)| HandshakeFailure { error, transport })?;
+    if stream.get_ref().1.server_name() != hello.server_name() {
+        let (transport, _) = stream.into_inner();
+        let error =
+            io::Error::new(io::ErrorKind::InvalidData, "the server name changed within the handshake");
+        return Err(HandshakeFailure { error, transport });
+    }
+    Ok(Established { stream, hello, certificate })
+}
+
+impl Established {
+    pub fn hello(&self) -> &Arc<Hello> {
+        &self.hello
+    }
+
+    pub fn certificate(&self) -> &Arc<Certificate> {
+        &self.certificate
+    }
+
+    /// The chain the client presented, now or in the handshake that its ticket is from; empty without one.
+    pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        self.stream.get_ref().1.peer_certificates().unwrap_or(&[])
+    }
+
+    pub fn parameters(&self) -> Parameters {
+        let session = self.stream.get_ref().1;
+        Parameters {
+            version: session.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown"),
+            cipher: session
+                .negotiated_cipher_suite()
+                .and_then(|suite| suite.suite().as_str())
+                .unwrap_or("unknown"),
+            http2: session.alpn_protocol() == Some(b"h2"),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+
+    /// The stream, for HTTP.
+    pub fn into_stream(self) -> TlsStream<Transport> {
+        self.stream
+    }
+}
