@@ -13,6 +13,7 @@
 //!
 //! Bounded: beyond [`IMAGES`] files or [`BYTES`] bytes, those go first that were not used for longest.
 
+use std::cmp::Reverse;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -123,14 +124,13 @@ impl CodeCache {
 
     fn image(&self, key: &str) -> Option<PathBuf> {
         let entries = fs::read_dir(&self.directory).ok()?.filter_map(Result::ok);
-        let image = entries.map(|entry| entry.path()).find(|path| {
+        entries.map(|entry| entry.path()).find(|path| {
             path.extension().is_some_and(|extension| extension == "cwasm")
                 && path
                     .file_stem()
                     .and_then(|stem| stem.to_str()?.split_once('-'))
                     .is_some_and(|it| it.0 == key)
-        });
-        image
+        })
     }
 
     fn verified(engine: &Engine, path: &Path) -> Result<Component, String> {
@@ -164,7 +164,7 @@ impl CodeCache {
                 files.push((metadata.modified()?, metadata.len(), path));
             }
         }
-        files.sort_unstable_by(|one, other| other.0.cmp(&one.0));
+        files.sort_unstable_by_key(|(modified, ..)| Reverse(*modified));
         let mut bytes = 0;
         for (position, (_, length, path)) in files.into_iter().enumerate() {
             bytes += length;

@@ -4,6 +4,7 @@
 //! [`Inspection`] judges the compiled component's interface, and says what to do about it where it does not fit.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -39,7 +40,7 @@ pub struct Inspection {
 /// The version of `handfast:policy` in `wit/v1`.
 pub(crate) const SUPPORTED: &str = "1.0.0";
 const SUPPORTED_MAJOR: u32 = 1;
-const SUPPORTED_MINOR: u32 = 0;
+const SUPPORTED_MINORS: RangeInclusive<u32> = 0..=0;
 
 const PACKAGE: &str = "handfast:policy/";
 const LINKED: [&str; 5] = ["types", "log", "certificates", "clock", "random"];
@@ -160,7 +161,9 @@ impl<'a> Interface<'a> {
         let mut numbers = self.version.unwrap_or_default().splitn(3, '.');
         let mut number = || numbers.next().and_then(|number| number.parse::<u32>().ok());
         match (number(), number(), number()) {
-            (Some(major), Some(minor), Some(_)) => major == SUPPORTED_MAJOR && minor <= SUPPORTED_MINOR,
+            (Some(major), Some(minor), Some(_)) => {
+                major == SUPPORTED_MAJOR && SUPPORTED_MINORS.contains(&minor)
+            }
             _ => false,
         }
     }

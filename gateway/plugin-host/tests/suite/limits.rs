@@ -104,7 +104,7 @@ async fn handles_are_bounded() {
     let hoard = "(loop $more (call $fallback (i32.const 128)) (br $more))";
     let settings = limited(Limits { host_calls: 1_000_000, ..settings().limits });
     let error = select(&policy(&selecting(hoard), settings).await.unwrap()).await.unwrap_err();
-    assert_eq!(error.kind(), "trap", "{error}");
+    assert!(error.to_string().contains("handle"), "{error}");
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_huge_string_is_refused_before_it_is_copied() {
         .replacen("\"memory\") 1)", "\"memory\") 64)", 1);
     let error =
         select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
-    assert_eq!(error.kind(), "trap", "{error}");
+    assert!(error.to_string().contains("fuel"), "{error}");
 }
 
 #[tokio::test]
