@@ -8,7 +8,7 @@ use core::cell::RefCell;
 /// in the list and no others. With `configure` the policy is made by [`Configure`](crate::Configure), else by [`Default`].
 ///
 /// A panic is written to the log at error level and then traps, which ends the call without a verdict. A policy that
-/// is `#![cfg_attr(target_arch = "wasm32", no_std)]` saves the 10 KB that panic messages take with
+/// is `#![cfg_attr(target_arch = "wasm32", no_std)]` saves the 9 KB that panic messages take with
 /// `export!(MyPolicy: select; panic = trap)`: the call ends the same way, the log line is missing.
 ///
 /// Outside WebAssembly the macro only checks that the traits are implemented.

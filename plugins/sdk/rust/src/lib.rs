@@ -68,7 +68,7 @@
 //! Unless the operator chose `instances = "reuse"`, every call runs in a fresh instance: what is compiled, mapped and
 //! touched is paid for again each time. The crate is `no_std`, brings an [allocator](#memory) that does not grow memory in
 //! ordinary calls, and reads nothing that the policy does not ask for. A policy that is itself `no_std` and exported with
-//! `panic = trap` is about 5 KB; see [`export!`].
+//! `panic = trap` is 5 to 10 KB; see [`export!`].
 //!
 //! # Memory
 //!
