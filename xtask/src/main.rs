@@ -1,1 +1,61 @@
-fn main() {}
+//! The project's own chores: `cargo xtask COMMAND`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod fuzz;
+mod plugins;
+mod test;
+
+/// The project's own chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything that must pass: formatting, lints, plugins, unit and behaviour tests, fuzzing for seconds
+    Test {
+        /// Only behaviour tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Build the guests to target/plugins, and the embedded policy to plugins/server-name/dist
+    Plugins {
+        /// Fail if the embedded policy's committed bytes are not what its source gives
+        #[arg(long)]
+        check: bool,
+        /// Only the guests that tests and examples load
+        #[arg(long, conflicts_with = "check")]
+        guests: bool,
+    },
+    /// Fuzz the parsers of untrusted bytes
+    Fuzz {
+        /// For how long, each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Measure the gateway beside its peers
+    Bench(bench::Args),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Test { filter } => test::run(filter.as_deref()),
+        Command::Plugins { guests: true, .. } => plugins::build_all(plugins::GUESTS).map(|_| ()),
+        Command::Plugins { check, .. } => plugins::run(check),
+        Command::Fuzz { seconds } => fuzz::run(seconds),
+        Command::Bench(args) => bench::run(args),
+    }
+}
+
+/// The workspace's folder.
+pub(crate) fn root() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own.parent().map_or(own.clone(), PathBuf::from)
+}

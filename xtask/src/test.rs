@@ -1,0 +1,61 @@
+//! `cargo xtask test`: the one command that says whether the tree is good. `.ci/run` is this and nothing else.
+//!
+//! Its steps go from cheap to dear, and the first that fails ends it. It prepares what it needs itself: programs by
+//! package name where it may install them, guests with the pinned compiler.
+
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{fuzz, plugins, root};
+
+mod prepare;
+
+/// How long the parsers are fuzzed: enough to notice what a change broke, since the corpus is kept between runs.
+const FUZZ_SECONDS: u64 = 10;
+
+/// Runs everything, or only the behaviour tests whose name contains `filter`.
+pub fn run(filter: Option<&str>) -> Result<()> {
+    prepare::programs()?;
+    if let Some(filter) = filter {
+        step("guests", || plugins::build_all(plugins::GUESTS).map(|_| ()))?;
+        return behaviour(Some(filter));
+    }
+    step("formatting", || cargo(&["fmt", "--all", "--check"]))?;
+    step("plugins", || plugins::run(true))?;
+    step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"]))?;
+    step("unit tests", || cargo(&["test", "--workspace", "--exclude", "handfast-tests", "--locked"]))?;
+    behaviour(None)?;
+    step("fuzzing", || fuzz::run(FUZZ_SECONDS))
+}
+
+/// The tests of the real binary.
+fn behaviour(filter: Option<&str>) -> Result<()> {
+    step("gateway", || cargo(&["build", "--package", "handfast", "--locked"]))?;
+    let mut arguments = vec!["test", "--package", "handfast-tests", "--locked"];
+    arguments.extend(filter.iter().flat_map(|filter| ["--", *filter]));
+    step("behaviour tests", || cargo(&arguments))
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("==> {name}");
+    let begun = Instant::now();
+    work().with_context(|| format!("step `{name}` failed"))?;
+    println!("==> {name}: good, {} s", begun.elapsed().as_secs());
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let status = Command::new(cargo)
+        .args(arguments)
+        .current_dir(root())
+        // Snapshots are compared, never written, whatever the caller's habits.
+        .env("INSTA_UPDATE", "no")
+        .status()
+        .context("cargo does not start")?;
+    ensure!(status.success(), "cargo {} ended with {status}", arguments.join(" "));
+    Ok(())
+}
