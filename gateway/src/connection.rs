@@ -60,7 +60,7 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 pub async fn serve(worker: Arc<Worker>, transport: Transport, permit: OwnedSemaphorePermit) {
     let begun = Instant::now();
     let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-    let mut outcome = Outcome::new(id, transport.ends(), worker.generation.current());
+    let mut outcome = Outcome::new(id, transport.ends());
     worker.metrics.connection_opened(outcome.listener());
 
     let snapshot = worker.snapshots.current();
@@ -149,7 +149,7 @@ async fn establish(
             listener.config.default_certificate.clone(),
         )),
     };
-    match choose(&snapshot, &listener, &judged, outcome).await {
+    match choose(&snapshot, &listener, &judged, &worker.generation, outcome).await {
         Choice::Answer(admission, certificate) => {
             let config = match worker.server_configs.of(&certificate, &listener.config, &listener.trust) {
                 Ok(config) => config,
@@ -204,6 +204,7 @@ async fn choose(
     snapshot: &Snapshot,
     listener: &ListenerView,
     judged: &Judged,
+    generation: &Generation,
     outcome: &mut Outcome,
 ) -> Choice {
     let mut round = 0;
@@ -211,7 +212,7 @@ async fn choose(
         round += 1;
         let Judged { connection, hello, certificates } = judged;
         let selection = listener.chain.select(connection, hello, certificates).await;
-        outcome.decided(&selection);
+        outcome.decided(&selection, generation.current());
         let admission = match selection.verdict {
             Selected::Admitted(admission) => admission,
             Selected::Rejected { alert } => return Choice::Reject(alert),

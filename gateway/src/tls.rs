@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -90,11 +90,12 @@ impl Established {
     pub fn parameters(&self) -> Parameters {
         let session = self.stream.get_ref().1;
         Parameters {
-            version: session.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown"),
-            cipher: session
-                .negotiated_cipher_suite()
-                .and_then(|suite| suite.suite().as_str())
-                .unwrap_or("unknown"),
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "1.3",
+                Some(ProtocolVersion::TLSv1_2) => "1.2",
+                _ => "unknown",
+            },
+            cipher: session.negotiated_cipher_suite().map_or("unknown", |suite| registered(suite.suite())),
             http2: session.alpn_protocol() == Some(b"h2"),
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
         }
@@ -103,5 +104,16 @@ impl Established {
     /// The stream, for HTTP.
     pub fn into_stream(self) -> TlsStream<Transport> {
         self.stream
+    }
+}
+
+/// The name in the IANA registry "TLS Cipher Suites" of a suite that this gateway can agree on.
+fn registered(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        // rustls' names of TLS 1.2 suites are the registered ones.
+        other => other.as_str().unwrap_or("unknown"),
     }
 }

@@ -46,6 +46,7 @@ impl Ending {
 pub(super) struct Outcome {
     connection: u64,
     ends: Arc<Ends>,
+    /// The newest published change at the time of the verdict; 0 before one.
     generation: u64,
     hello: Option<Arc<Hello>>,
     parameters: Option<Parameters>,
@@ -65,11 +66,11 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(connection: u64, ends: &Arc<Ends>, generation: u64) -> Self {
+    pub(super) fn new(connection: u64, ends: &Arc<Ends>) -> Self {
         Self {
             connection,
             ends: Arc::clone(ends),
-            generation,
+            generation: 0,
             hello: None,
             parameters: None,
             certificate: None,
@@ -101,7 +102,8 @@ impl Outcome {
     }
 
     /// A later round of the choice overwrites an earlier one.
-    pub(super) fn decided(&mut self, selection: &Selection) {
+    pub(super) fn decided(&mut self, selection: &Selection, generation: u64) {
+        self.generation = generation;
         self.verdict = Some(match &selection.verdict {
             Selected::Admitted(_) => "certificate",
             Selected::Rejected { .. } => "reject",
