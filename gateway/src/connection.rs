@@ -151,7 +151,12 @@ async fn establish(
     };
     match choose(&snapshot, &listener, &judged, &worker.generation, outcome).await {
         Choice::Answer(admission, certificate) => {
-            let config = match worker.server_configs.of(&certificate, &listener.config, &listener.trust) {
+            let config = match worker.server_configs.of(
+                &certificate,
+                &listener.config,
+                &listener.trust,
+                snapshot.generation,
+            ) {
                 Ok(config) => config,
                 Err(error) => {
                     outcome.failed(Ending::Handshake, &error);

@@ -56,7 +56,7 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<StdL
 /// Accepts until `stop`, then what the kernel had already completed, and closes the socket.
 ///
 /// `serve` starts a connection and returns at once. The permit counts against `limit` until it is dropped; while none
-/// is free, further connections wait in the kernel's queue.
+/// is free, one accepted connection waits for it here and further ones in the kernel's queue.
 pub async fn accept(
     listener: &str,
     socket: StdListener,
@@ -68,15 +68,15 @@ pub async fn accept(
     let server = socket.local_addr()?;
     let mut failing = false;
     loop {
-        let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return Ok(()) };
         let accepted = tokio::select! {
             biased;
+            () = stop.cancelled() => break,
             accepted = socket.accept() => accepted,
-            () = stop.cancelled() => return Ok(()),
         };
         match accepted {
             Ok((stream, client)) => {
                 failing = false;
+                let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return Ok(()) };
                 serve(transport(listener, stream, client, server), permit);
             }
             Err(error) if belongs_to_one_connection(&error) => {
@@ -91,6 +91,18 @@ pub async fn accept(
             }
         }
     }
+    // To these clients the connection is established: closing the socket now would reset them.
+    for _ in 0..BACKLOG {
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            () = std::future::ready(()) => break,
+        };
+        let Ok((stream, client)) = accepted else { break };
+        let Ok(permit) = Arc::clone(&limit).try_acquire_owned() else { break };
+        serve(transport(listener, stream, client, server), permit);
+    }
+    Ok(())
 }
 
 fn transport(listener: &str, stream: TcpStream, client: SocketAddr, server: SocketAddr) -> Transport {

@@ -4,8 +4,9 @@
 //! nothing to decide. Tickets come from the listener's [`Trust`], which pairs them with its client-certificate
 //! settings: a ticket issued under one setting can not be opened under another.
 //!
-//! Kept rather than built per handshake: building one takes 3 allocations and a validation of its groups. Bounded by
-//! forgetting everything when full, which costs the next handshake of each certificate one build.
+//! Kept rather than built per handshake: building one allocates a dozen times and checks its groups and suites. An entry
+//! is dropped when its certificate is replaced, all of them when a snapshot is, and all of them when there are too many,
+//! which costs the next handshake of each certificate one build.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ use crate::certificate::Certificate;
 use crate::config::{Listener, TlsVersion};
 use crate::trust::Trust;
 
-/// Configurations one worker keeps.
+/// Certificates whose configurations one worker keeps.
 const KEPT: usize = 4096;
 
 /// Tickets sent after a TLS 1.3 handshake: browsers open several connections at once and use each ticket once
@@ -30,65 +31,60 @@ const TICKETS: usize = 2;
 /// A worker's configurations.
 pub struct ServerConfigs {
     provider: Arc<CryptoProvider>,
-    kept: Mutex<HashMap<Key, Kept>>,
+    /// Locked by one thread only: a worker's own. The lock is there because its tasks must be `Send`.
+    kept: Mutex<Kept>,
 }
 
-/// Addresses of values that the entry keeps alive, so an address can not come to mean another value.
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    certificate: *const Certificate,
-    trust: *const Trust,
-    listener: *const Listener,
-}
-
-// SAFETY: the pointers are compared and hashed, never followed.
-unsafe impl Send for Key {}
-
+#[derive(Default)]
 struct Kept {
+    generation: u64,
+    /// By the id of the certificate; one for each listener that answered with it.
+    configs: HashMap<String, Vec<Entry>>,
+}
+
+struct Entry {
+    certificate: Arc<Certificate>,
+    listener: Arc<Listener>,
     config: Arc<ServerConfig>,
-    _certificate: Arc<Certificate>,
-    _trust: Arc<Trust>,
-    _listener: Arc<Listener>,
 }
 
 impl ServerConfigs {
     pub fn new(provider: Arc<CryptoProvider>) -> Self {
-        Self { provider, kept: Mutex::new(HashMap::new()) }
+        Self { provider, kept: Mutex::default() }
     }
 
-    /// The configuration that answers with this certificate on this listener.
+    /// The configuration that answers with this certificate on this listener of the snapshot of this generation.
     pub fn of(
         &self,
         certificate: &Arc<Certificate>,
         listener: &Arc<Listener>,
-        trust: &Arc<Trust>,
+        trust: &Trust,
+        generation: u64,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let key = Key {
-            certificate: Arc::as_ptr(certificate),
-            trust: Arc::as_ptr(trust),
-            listener: Arc::as_ptr(listener),
-        };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = kept.get(&key) {
-            return Ok(Arc::clone(&entry.config));
+        if kept.generation < generation {
+            *kept = Kept { generation, configs: HashMap::new() };
+        }
+        let entries = kept.configs.get_mut(certificate.id());
+        if let Some(entries) = entries {
+            entries.retain(|entry| Arc::ptr_eq(&entry.certificate, certificate));
+            if let Some(entry) = entries.iter().find(|entry| Arc::ptr_eq(&entry.listener, listener)) {
+                return Ok(Arc::clone(&entry.config));
+            }
         }
         let config = Arc::new(self.build(certificate, listener, trust)?);
-        if kept.len() >= KEPT {
-            kept.clear();
+        // A connection that is still on an older snapshot is served, and leaves nothing behind.
+        if kept.generation == generation {
+            if kept.configs.len() >= KEPT {
+                kept.configs.clear();
+            }
+            kept.configs.entry(certificate.id().to_owned()).or_default().push(Entry {
+                certificate: Arc::clone(certificate),
+                listener: Arc::clone(listener),
+                config: Arc::clone(&config),
+            });
         }
-        let entry = Kept {
-            config: Arc::clone(&config),
-            _certificate: Arc::clone(certificate),
-            _trust: Arc::clone(trust),
-            _listener: Arc::clone(listener),
-        };
-        kept.insert(key, entry);
         Ok(config)
-    }
-
-    /// Lets go of everything, after a new snapshot: what it replaced must not stay in memory.
-    pub fn forget(&self) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn build(

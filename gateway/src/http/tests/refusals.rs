@@ -121,8 +121,7 @@ async fn a_host_or_path_without_route_gets_404_and_the_connection_goes_on() {
 async fn too_large_a_head_gets_431() {
     let mut upstream = Upstream::fixed(OK).await;
     let gateway = setup(upstream.address).start().await;
-    let answer = gateway
-        .exchange(&format!("GET / HTTP/1.1\r\nhost: a.example\r\nx: {}\r\n\r\n", "y".repeat(17 << 10)));
-    assert_eq!(status(&answer.await), "431");
+    let request = format!("GET / HTTP/1.1\r\nhost: a.example\r\nx: {}\r\n\r\n", "y".repeat(17 << 10));
+    assert_eq!(status(&gateway.exchange(&request).await), "431");
     assert!(upstream.received_nothing());
 }
