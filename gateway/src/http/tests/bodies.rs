@@ -112,7 +112,7 @@ async fn a_response_that_lasts_until_the_close_arrives_whole() {
     let answer = gateway.exchange(GET).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert_eq!(values(&answer, "transfer-encoding"), ["chunked"]);
-    assert!(answer.ends_with("\r\nd\r\nuntil the end\r\n0\r\n\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\nD\r\nuntil the end\r\n0\r\n\r\n"), "{answer}");
     assert_eq!(gateway.outcome().await.bytes_out, 13);
 }
 
