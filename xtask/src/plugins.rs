@@ -25,9 +25,16 @@ mod toolchain;
 /// The package of the embedded policy.
 const EMBEDDED: &str = "handfast-plugin-server-name";
 
-/// The other guests of the repository: the example, and those that the tests load.
-pub const GUESTS: &[&str] =
-    &["custom-policy", "guest-hog", "guest-loop", "guest-probe", "guest-trap", "guest-wrong-world"];
+/// The other guests of the repository: those of the examples, and those that the tests load.
+pub const GUESTS: &[&str] = &[
+    "client-units",
+    "custom-policy",
+    "guest-hog",
+    "guest-loop",
+    "guest-probe",
+    "guest-trap",
+    "guest-wrong-world",
+];
 
 /// Builds every guest of the repository. The embedded policy replaces the committed component; with `check` it is
 /// compared with it instead.
