@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use handfast_tests::gateway::{binary, finish};
 use handfast_tests::wait::Watched;
-use handfast_tests::{DEADLINE, Finished, eventually, require_tool};
+use handfast_tests::{Finished, eventually, require_tool};
 use tempfile::TempDir;
 
 #[test]
@@ -71,9 +71,15 @@ fn an_interrupted_demo_leaves_nothing_behind() {
 /// A running demo and what it has printed.
 struct Demo {
     child: Child,
-    printed: Watched<Vec<String>>,
+    printed: Watched<Printed>,
     /// Removed with the demo, which a kill does not let clean up.
     temporary: Option<TempDir>,
+}
+
+#[derive(Default)]
+struct Printed {
+    lines: Vec<String>,
+    ended: bool,
 }
 
 impl Demo {
@@ -92,31 +98,40 @@ impl Demo {
             require_tool(tool, tool);
         }
         let mut command = Command::new(binary());
-        command.arg("demo").env("TMPDIR", temporary).stdin(Stdio::null()).stderr(Stdio::null());
+        // The test's own stderr: a failing test shows why a demo did not start.
+        command.arg("demo").env("TMPDIR", temporary).stdin(Stdio::null());
         if let Some(folder) = folder {
             command.arg("--folder").arg(folder);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the demo starts");
         let stdout = child.stdout.take().expect("stdout is a pipe");
-        let printed = Watched::new(Vec::new());
+        let printed = Watched::new(Printed::default());
         std::thread::spawn({
             let printed = printed.clone();
             move || {
                 for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    printed.change(|lines| lines.push(line));
+                    printed.change(|printed| printed.lines.push(line));
                 }
+                printed.change(|printed| printed.ended = true);
             }
         });
         let demo = Self { child, printed, temporary: None };
-        let complete = |lines: &Vec<String>| lines.iter().any(|line| line.contains("/metrics")).then_some(());
-        let printed = demo.printed.wait(complete);
-        assert!(printed.is_some(), "not all was printed within {DEADLINE:?}: {:#?}", demo.printed.lock());
+        let complete = |printed: &Printed| printed.lines.iter().any(|line| line.contains("/metrics"));
+        let done =
+            demo.printed.wait(|printed| (printed.ended || complete(printed)).then(|| complete(printed)));
+        assert_eq!(done, Some(true), "the demo printed only {:#?}", demo.printed.lock().lines);
         demo
     }
 
     /// The lines to paste: those that are indented.
     fn commands(&self) -> Vec<String> {
-        self.printed.lock().iter().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned).collect()
+        self.printed
+            .lock()
+            .lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("  "))
+            .map(str::to_owned)
+            .collect()
     }
 }
 

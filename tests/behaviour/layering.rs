@@ -9,11 +9,11 @@ use handfast_tests::repository;
 
 /// From the bottom up. A module may use its own layer and those below.
 const LAYERS: &[&[&str]] = &[
-    &["metrics", "drain", "freshness", "transport", "telemetry"],
-    &["config", "certificate", "trust", "route", "upstream", "policy"],
+    &["metrics", "drain", "freshness", "generation", "transport"],
+    &["config", "telemetry", "certificate", "trust", "route", "upstream", "policy"],
     &["snapshot"],
     &["listener", "tls", "http"],
-    &["connection"],
+    &["connection", "request_log"],
     &["reload", "admin"],
     &["server", "demo", "cli", "main", "lib"],
 ];

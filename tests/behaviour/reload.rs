@@ -1,6 +1,6 @@
 //! SIGHUP: a good configuration replaces the running one as a whole, a bad one changes nothing and says why.
 
-use handfast_tests::{Client, Gateway, Load, Scene, Upstream};
+use handfast_tests::{Client, Config, Gateway, Load, Scene, Upstream};
 
 #[test]
 fn a_reload_adds_a_listener_and_takes_one_away() {
@@ -24,11 +24,7 @@ fn a_reload_changes_routes_and_open_connections_go_on() {
     let other = Upstream::http1();
     let mut open = Client::new().connect(gateway.address("main"), "a.example").expect("a handshake");
     assert_eq!(open.get("/moved/before").expect("a response").status, 200);
-    gateway.reload(&scene.config().upstream("other", other.address(), "").route(
-        "a.example",
-        "/moved",
-        "other",
-    ));
+    gateway.reload(&scene.config().upstream("other", other.address(), "").route("*", "/moved", "other"));
     assert_eq!(open.get("/elsewhere").expect("a response").status, 200);
     Client::new().get(gateway.address("main"), "a.example", "/moved/after").expect("a response");
     assert_eq!(other.requests(), ["GET /moved/after"]);
@@ -100,6 +96,21 @@ fn reloads_cost_no_handshake_and_no_request() {
     for response in load.stop() {
         assert_eq!(response.expect("no connection fails").status, 200);
     }
+}
+
+#[test]
+fn a_second_gateway_does_not_share_the_port_of_the_first() {
+    let scene = Scene::new(&["a.example"]);
+    let first = scene.start();
+    // The workers of one gateway share a port by SO_REUSEPORT; another gateway is not to slip in with them.
+    let config = Config::new().certificates("files", scene.certificates.path()).listener_at(
+        "main",
+        first.address("main"),
+        "",
+    );
+    let mut second = Gateway::spawn(&config);
+    assert_eq!(second.wait_exit().code(), Some(1));
+    assert_eq!(Client::new().get(first.address("main"), "a.example", "/").expect("a response").status, 200);
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::wait::Watched;
 /// - `/large/<n>`: `n` bytes of [`pattern`]
 /// - `/cut/<n>`: the same, but the connection breaks half way; `/cut-chunked/<n>`: without a `content-length`
 /// - `/mirror`: the request's body, as it comes
-/// - `/trailers`: a body with the trailer `x-checksum`
+/// - `/trailers`: 13 bytes of [`pattern`] and the trailer `x-checksum`
 /// - `/connection-fields`: fields that belong to one hop, `x-hop` among them by name in `connection`
 /// - `/upgrade`: switches protocols as asked for and echoes bytes
 /// - `/status/<n>`: an empty response of that status
@@ -283,10 +283,10 @@ async fn received(request: Request<Incoming>) -> Response<BoxBody> {
 }
 
 fn trailers() -> Response<BoxBody> {
-    let fields =
-        HeaderMap::from_iter([("x-checksum".parse().expect("a name"), HeaderValue::from_static("abc"))]);
-    let body = Full::new(Bytes::from_static(b"with trailers")).with_trailers(async { Some(Ok(fields)) });
-    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    let name = http::HeaderName::from_static("x-checksum");
+    let fields = HeaderMap::from_iter([(name, HeaderValue::from_static("abc"))]);
+    let body = Pattern { announced: false, trailers: Some(fields), ..Pattern::new(13) };
+    let mut response = Response::new(body.boxed_unsync());
     response.headers_mut().insert("trailer", HeaderValue::from_static("x-checksum"));
     response
 }
@@ -327,17 +327,18 @@ fn full(text: impl Into<Bytes>) -> BoxBody {
     Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body of [`pattern`] in pieces of 16 KiB, which may break half way.
+/// A body of [`pattern`] in pieces of 16 KiB, which may break half way or end with trailers.
 struct Pattern {
     position: u64,
     end: u64,
     breaks_at: Option<u64>,
     announced: bool,
+    trailers: Option<HeaderMap>,
 }
 
 impl Pattern {
     fn new(length: u64) -> Self {
-        Self { position: 0, end: length, breaks_at: None, announced: true }
+        Self { position: 0, end: length, breaks_at: None, announced: true, trailers: None }
     }
 
     fn broken(self, announced: bool) -> Self {
@@ -359,7 +360,10 @@ impl Body for Pattern {
             self.position = end;
             return Poll::Ready(Some(Ok(Frame::data(piece.into()))));
         }
-        Poll::Ready(self.breaks_at.map(|_| Err("broken off, as asked for".into())))
+        if self.breaks_at.is_some() {
+            return Poll::Ready(Some(Err("broken off, as asked for".into())));
+        }
+        Poll::Ready(self.trailers.take().map(|fields| Ok(Frame::trailers(fields))))
     }
 
     fn size_hint(&self) -> SizeHint {
