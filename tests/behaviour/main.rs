@@ -6,7 +6,9 @@
 mod bad_input;
 mod certificate_choice;
 mod demo;
+mod documentation;
 mod drain;
+mod examples;
 mod freshness;
 mod hostile;
 mod http;
@@ -17,4 +19,5 @@ mod policies;
 mod proxy_protocol;
 mod reload;
 mod resumption;
+mod swap_under_load;
 mod timeouts;

@@ -1,0 +1,209 @@
+//! The pages in `docs/` name everything there is: each key of the configuration, each field of an outcome line, each
+//! metric; and the configuration they show is one that the gateway takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use handfast_tests::{Client, Scene, handfast, plugin, repository};
+use tempfile::TempDir;
+
+#[test]
+fn every_key_of_the_configuration_is_on_its_page_and_no_other() {
+    let tables = configuration_tables(&read("gateway/src/config/file.rs"));
+    assert!(tables.len() >= 10, "the source is not understood any more: {tables:#?}");
+    let page = read("docs/configuration.md");
+    let documented: BTreeMap<String, BTreeSet<String>> =
+        sections(&page).map(|(table, text)| (table, first_cells(text).collect())).collect();
+    assert_eq!(documented, tables);
+}
+
+#[test]
+fn the_configuration_on_the_page_is_good() {
+    let scene = Scene::new(&["shop.example"]);
+    let folder = TempDir::new().expect("a scratch folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("plugins")).expect("a folder is made");
+    fs::copy(plugin("custom-policy"), at("plugins/custom-policy.wasm")).expect("a file is copied");
+    std::os::unix::fs::symlink(scene.certificates.path(), at("certificates")).expect("a symlink is made");
+    fs::write(at("client-ca.pem"), scene.authority.root_pem()).expect("a file is written");
+    let page = read("docs/configuration.md").replace("/var/lib/handfast", "state");
+    let text: String = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    fs::write(at("handfast.toml"), &text).expect("a file is written");
+    let finished = handfast(folder.path(), &["check", "-c", "handfast.toml"]);
+    assert_eq!(finished.code, Some(0), "{}\n{text}", finished.stderr);
+    for (table, keys) in configuration_tables(&read("gateway/src/config/file.rs")) {
+        for key in keys {
+            let shown = text.contains(&format!("\n{key} = ")) || text.contains(&format!(".{key}]"));
+            assert!(shown || key == "name", "`{key}` of [{table}] is in no example");
+        }
+    }
+}
+
+#[test]
+fn every_field_of_the_outcome_lines_is_on_its_page() {
+    let page = read("docs/observation.md");
+    for (source, heading) in [
+        ("gateway/src/connection/outcome.rs", "## One line for each connection"),
+        ("gateway/src/request_log.rs", "## One line for each request"),
+    ] {
+        let fields = logged_fields(&read(source));
+        assert!(fields.len() > 10, "{source} is not understood any more: {fields:?}");
+        let section = page.split(heading).nth(1).and_then(|rest| rest.split("\n## ").next());
+        let section = section.unwrap_or_else(|| panic!("no {heading:?}"));
+        let documented: BTreeSet<String> = first_cells(section).collect();
+        for field in fields {
+            assert!(documented.contains(&field), "`{field}` of {source} is not under {heading:?}");
+        }
+    }
+}
+
+#[test]
+fn every_metric_that_is_served_is_on_its_page_with_its_labels() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    Client::new().get(gateway.address("main"), "a.example", "/").expect("a response");
+    gateway.wait_for("the connection", |line| line.is("connection"));
+    gateway.reload(&scene.config());
+    let served = gateway.admin("/metrics").text();
+    let page = read("docs/observation.md");
+    let rows: BTreeMap<&str, &str> = page
+        .lines()
+        .filter(|line| line.starts_with("| `handfast_"))
+        .filter_map(|line| Some((line.split('`').nth(1)?, line)))
+        .collect();
+    let types: Vec<(&str, &str)> =
+        served.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    for (name, kind) in &types {
+        let row = rows.get(name).unwrap_or_else(|| panic!("`{name}` is not in docs/observation.md"));
+        assert!(row.contains(&format!("| {kind} |")), "`{name}` is a {kind}: {row}");
+        for label in labels(&served, name) {
+            assert!(row.contains(&format!("`{label}`")), "`{name}` has the label `{label}`: {row}");
+        }
+    }
+    for name in rows.keys() {
+        assert!(types.iter().any(|(served, _)| served == name), "`{name}` is documented and not served");
+    }
+}
+
+#[test]
+fn the_sources_and_pages_are_read_as_meant() {
+    let source = r#"
+        #[serde(rename_all = "kebab-case")]
+        pub struct File {
+            #[serde(default)]
+            gateway: GatewayTable,
+            #[serde(default, rename = "listener")]
+            listeners: Vec<ListenerTable>,
+            admin: Option<AdminTable>,
+        }
+        struct GatewayTable { handshake_timeout: Span }
+        struct ListenerTable {
+            name: Spanned<String>,
+            #[serde(default)]
+            client_certificates: Option<ClientCertificatesTable>,
+        }
+        struct ClientCertificatesTable { mode: Word }
+        struct AdminTable { address: SocketAddr }
+        struct Context<'a> { text: &'a str }
+    "#;
+    let tables = configuration_tables(source);
+    let keys = |table: &str| tables[table].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(keys("gateway"), ["handshake-timeout"]);
+    assert_eq!(keys("listener"), ["client-certificates", "name"]);
+    assert_eq!(keys("listener.client-certificates"), ["mode"]);
+    assert_eq!(keys("admin"), ["address"]);
+    assert_eq!(tables.len(), 4);
+    let fields =
+        logged_fields("info!(\n target: \"t\",\n client = %x,\n status,\n reason = f(|a| a),\n \"m\"\n);");
+    assert_eq!(fields.iter().map(String::as_str).collect::<Vec<_>>(), ["client", "reason", "status"]);
+    assert_eq!(first_cells("| `a`, `b` | `c` |\n|---|\n| d |").collect::<Vec<_>>(), ["a", "b"]);
+}
+
+fn read(path: &str) -> String {
+    let path = repository().join(Path::new(path));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The keys of each table, by what the operator writes, from the structs that serde fills.
+fn configuration_tables(source: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut tables = BTreeMap::new();
+    let mut open: Vec<(String, String)> = vec![(String::new(), "File".to_owned())];
+    while let Some((table, name)) = open.pop() {
+        let mut keys = BTreeSet::new();
+        for (key, kind) in fields(source, &name) {
+            let inner = kind.rsplit('<').next().unwrap_or_default().trim_end_matches('>').to_owned();
+            if inner.ends_with("Table") && source.contains(&format!("struct {inner}")) {
+                let path = if table.is_empty() { key.clone() } else { format!("{table}.{key}") };
+                open.push((path, inner));
+            }
+            keys.insert(key);
+        }
+        if !table.is_empty() {
+            tables.insert(table, keys);
+        }
+    }
+    tables
+}
+
+/// Key and type of each field of a struct.
+fn fields(source: &str, name: &str) -> Vec<(String, String)> {
+    let start = source.find(&format!("struct {name} {{")).unwrap_or_else(|| panic!("no struct {name}"));
+    let body = source[start..].split_once('{').and_then(|(_, rest)| rest.split_once('}')).expect("a body").0;
+    let mut renamed = None;
+    let mut fields = Vec::new();
+    for line in body.lines().map(str::trim) {
+        if line.starts_with("#[") {
+            renamed = line.split("rename = \"").nth(1).and_then(|rest| rest.split('"').next()).or(renamed);
+        } else if let Some((field, kind)) = line.split_once(": ")
+            && !line.starts_with("//")
+        {
+            let key = renamed.take().map_or_else(|| field.replace('_', "-"), str::to_owned);
+            fields.push((key, kind.trim_end_matches([',', ' ']).to_owned()));
+        }
+    }
+    fields
+}
+
+/// The sections of the page whose heading is a table's name, each up to the next heading.
+fn sections(page: &str) -> impl Iterator<Item = (String, &str)> {
+    let starts = page.match_indices("\n#").map(|(start, _)| start + 1);
+    starts.filter_map(|start| {
+        let (heading, rest) = page[start..].split_once('\n')?;
+        let name = heading.trim_start_matches('#').trim().strip_prefix('`')?.strip_suffix('`')?;
+        let name = name.trim_matches(['[', ']']).to_owned();
+        Some((name, rest.split("\n#").next().unwrap_or_default()))
+    })
+}
+
+/// What stands in backquotes in the first column of the tables of keys and fields.
+fn first_cells(text: &str) -> impl Iterator<Item = String> {
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    cells.flat_map(|cell| cell.split(['`', ',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned))
+}
+
+/// The names of the fields of the first `info!`.
+fn logged_fields(source: &str) -> BTreeSet<String> {
+    let body = source.split("info!(").nth(1).and_then(|rest| rest.split(");").next()).unwrap_or_default();
+    let lines = body.lines().map(str::trim).filter(|line| !line.starts_with(['"', '/']));
+    let names = lines.filter_map(|line| {
+        let name = line.split([' ', ',']).next()?;
+        let plain =
+            !name.is_empty() && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+        plain.then(|| name.to_owned())
+    });
+    names.collect()
+}
+
+/// The labels of a metric's series, without the bounds of a histogram's buckets.
+fn labels(served: &str, metric: &str) -> BTreeSet<String> {
+    let series = served.lines().filter(|line| !line.starts_with('#') && line.starts_with(metric));
+    let sets = series.filter_map(|line| {
+        let (name, rest) = line.split_once('{')?;
+        let suffix = name.strip_prefix(metric)?;
+        ["_total", "_bucket", "_sum", "_count", ""].contains(&suffix).then_some(rest.split_once('}')?.0)
+    });
+    sets.flat_map(|set| set.split(',').filter_map(|label| Some(label.split_once('=')?.0.to_owned())))
+        .filter(|label| label != "le")
+        .collect()
+}
