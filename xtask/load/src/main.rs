@@ -1,1 +1,109 @@
-fn main() {}
+//! A load generator: TLS handshakes and nothing else, as fast as one core makes them.
+//!
+//! `cargo xtask bench` runs it beside the server under test and reads the JSON it prints. It measures what a client
+//! sees; what the server spends is measured by the rig, from outside.
+//!
+//! One thread, since it gets one core; a fixed number of connections at a time, each replaced as it closes.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use handshake::{Client, Handshakes};
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
+
+mod certificate;
+mod handshake;
+mod report;
+mod run;
+
+use run::Bounds;
+
+/// Makes TLS connections, closes them, and prints what became of them as JSON.
+#[derive(Debug, Parser)]
+#[command(name = "handfast-load", version)]
+struct Arguments {
+    /// Where the server listens
+    #[arg(long)]
+    address: SocketAddr,
+    /// Server names, asked for in turn; each must be in the certificate that answers
+    #[arg(long, value_delimiter = ',', required = true, value_name = "NAME,…", value_parser = server_name)]
+    server_names: Vec<ServerName<'static>>,
+    /// Connections at a time
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Stop after this many seconds
+    #[arg(long, required_unless_present = "count")]
+    seconds: Option<f64>,
+    /// Stop after this many handshakes
+    #[arg(long)]
+    count: Option<u64>,
+    /// The one version offered
+    #[arg(long, value_enum, default_value_t = Version::Tls13)]
+    version: Version,
+    /// The one key exchange offered
+    #[arg(long, value_enum, default_value_t = Group::X25519)]
+    group: Group,
+    /// The one cipher offered
+    #[arg(long, value_enum, default_value_t = Cipher::Aes128)]
+    cipher: Cipher,
+    /// The protocol offered by ALPN
+    #[arg(long, default_value = "http/1.1")]
+    alpn: String,
+    /// Resume: a full handshake for each name and connection, tickets from then on
+    #[arg(long)]
+    resume: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Version {
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Group {
+    X25519,
+    Secp256r1,
+    X25519mlkem768,
+}
+
+/// With the key and the signature left to the certificate, this fixes everything that servers could choose.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Cipher {
+    Aes128,
+    Aes256,
+    Chacha20,
+}
+
+fn main() -> ExitCode {
+    match load(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn server_name(text: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    ServerName::try_from(text.to_owned())
+}
+
+fn load(arguments: Arguments) -> Result<()> {
+    let client = Client {
+        version: arguments.version,
+        group: arguments.group,
+        cipher: arguments.cipher,
+        alpn: arguments.alpn,
+        resume: arguments.resume,
+    };
+    let handshakes = Handshakes::new(arguments.address, arguments.server_names, &client)?;
+    let bounds = Bounds { seconds: arguments.seconds, count: arguments.count };
+    let report = run::run(handshakes, arguments.connections, bounds)?;
+    println!("{}", report.json());
+    Ok(())
+}

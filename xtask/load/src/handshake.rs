@@ -1,0 +1,164 @@
+//! One operation: connect, shake hands, see that the server finished too, close.
+//!
+//! A TLS 1.3 client is done before the server has read its last flight. The server's ticket shows that it has, so the
+//! client waits for one before it closes, as a client with a request would: a goodbye in the same packet as the last
+//! flight would spare the server a wake-up that it has in life. After the goodbye it waits for the server's, so when an
+//! operation is over the server has nothing left to do for it.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, HandshakeKind};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::certificate::NameOnly;
+use crate::{Cipher, Group, Version};
+
+/// No server under test may take longer; one that does is counted as an error.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Tickets kept for a name: no more connections than this are at work at a time.
+const TICKETS: usize = 4_096;
+
+/// What the client offers: one of each, so that every server is made to do the same work.
+pub(crate) struct Client {
+    pub(crate) version: Version,
+    pub(crate) group: Group,
+    pub(crate) cipher: Cipher,
+    pub(crate) alpn: String,
+    pub(crate) resume: bool,
+}
+
+/// Makes connections to one server.
+pub(crate) struct Handshakes {
+    address: SocketAddr,
+    server_names: Vec<ServerName<'static>>,
+    next: AtomicUsize,
+    connector: TlsConnector,
+    /// TLS 1.2 servers send their tickets before they finish: there the handshake's end is enough.
+    ticket_follows: bool,
+}
+
+/// An operation that went well.
+pub(crate) struct Done {
+    /// From the first packet to the end of the client's handshake.
+    pub(crate) latency: Duration,
+    pub(crate) resumed: bool,
+}
+
+impl Handshakes {
+    pub(crate) fn new(
+        address: SocketAddr,
+        server_names: Vec<ServerName<'static>>,
+        client: &Client,
+    ) -> Result<Self> {
+        Ok(Self {
+            address,
+            server_names,
+            next: AtomicUsize::new(0),
+            connector: TlsConnector::from(Arc::new(config(client)?)),
+            ticket_follows: client.version == Version::Tls13,
+        })
+    }
+
+    pub(crate) async fn one(&self) -> io::Result<Done> {
+        tokio::time::timeout(PATIENCE, self.connection())
+            .await
+            .unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "the server takes too long")))
+    }
+
+    async fn connection(&self) -> io::Result<Done> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = turn.checked_rem(self.server_names.len()).and_then(|turn| self.server_names.get(turn));
+        let name = name.ok_or_else(|| io::Error::other("there is no server name to ask for"))?.clone();
+
+        let begun = Instant::now();
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let mut stream = self.connector.connect(name, stream).await?;
+        let latency = begun.elapsed();
+        let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+
+        if self.ticket_follows {
+            ticket(&mut stream).await?;
+        }
+        stream.shutdown().await?;
+        // An end without close_notify is an error of `read`.
+        match stream.read(&mut [0; 64]).await? {
+            0 => Ok(Done { latency, resumed }),
+            _ => Err(io::Error::new(ErrorKind::InvalidData, "the server said something nobody asked for")),
+        }
+    }
+}
+
+/// Reads until a ticket has come. A ticket is no data, so a plain `read` would not return for it.
+async fn ticket(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    poll_fn(|context| {
+        let mut scratch = [0; 64];
+        let mut buffer = ReadBuf::new(&mut scratch);
+        let read = Pin::new(&mut *stream).poll_read(context, &mut buffer);
+        if stream.get_ref().1.tls13_tickets_received() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let early =
+            || io::Error::new(ErrorKind::UnexpectedEof, "the server closed or spoke before its ticket");
+        read.map(|read| read.and_then(|()| Err(early())))
+    })
+    .await
+}
+
+fn config(client: &Client) -> Result<ClientConfig> {
+    let mut provider = default_provider();
+    provider.kx_groups = vec![match client.group {
+        Group::X25519 => kx_group::X25519,
+        Group::Secp256r1 => kx_group::SECP256R1,
+        Group::X25519mlkem768 => kx_group::X25519MLKEM768,
+    }];
+    provider.cipher_suites = match (client.version, client.cipher) {
+        (Version::Tls13, Cipher::Aes128) => vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
+        (Version::Tls13, Cipher::Aes256) => vec![cipher_suite::TLS13_AES_256_GCM_SHA384],
+        (Version::Tls13, Cipher::Chacha20) => vec![cipher_suite::TLS13_CHACHA20_POLY1305_SHA256],
+        // In TLS 1.2 the suite names the kind of key as well.
+        (Version::Tls12, Cipher::Aes128) => vec![
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        ],
+        (Version::Tls12, Cipher::Aes256) => vec![
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ],
+        (Version::Tls12, Cipher::Chacha20) => vec![
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ],
+    };
+    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    let version = match client.version {
+        Version::Tls12 => &TLS12,
+        Version::Tls13 => &TLS13,
+    };
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .context("this version does not go with this group or cipher")?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(NameOnly { schemes }))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![client.alpn.clone().into_bytes()];
+    config.resumption =
+        if client.resume { Resumption::in_memory_sessions(TICKETS) } else { Resumption::disabled() };
+    Ok(config)
+}

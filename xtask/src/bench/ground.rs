@@ -1,0 +1,68 @@
+//! What all measurements stand on: the programs, the cores, the certificates, a folder to work in.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::certificates::{self, Named};
+use super::{package, processor};
+use crate::root;
+
+/// Server names that the load asks for in turn. Several, so that no server is spared its choice.
+const NAMES: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Ground {
+    /// Everything below it is this run's.
+    pub(super) folder: PathBuf,
+    pub(super) certificates: Vec<Named>,
+    pub(super) gateway: PathBuf,
+    pub(super) load: PathBuf,
+    pub(super) server_core: usize,
+    pub(super) load_core: usize,
+}
+
+impl Ground {
+    pub(super) fn prepare() -> Result<Self> {
+        let cores = processor::allowed_cores()?;
+        let [server_core, load_core, ..] = cores[..] else {
+            anyhow::bail!("the server and the load need a core each, and this process may use only one")
+        };
+        package::ensure("openssl", "openssl")?;
+        package::ensure("taskset", "util-linux")?;
+
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        // One after the other: built together, the features that one asks for would rebuild the other's dependencies.
+        build("handfast")?;
+        build("handfast-load")?;
+
+        let folder = target.join("bench");
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+        }
+        let certificates = certificates::generate(&folder.join("certificates"), NAMES)?;
+        Ok(Self {
+            folder,
+            certificates,
+            gateway: target.join("release/handfast"),
+            load: target.join("release/handfast-load"),
+            server_core,
+            load_core,
+        })
+    }
+}
+
+fn build(package: &str) -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--locked", "--package", package])
+        .current_dir(root())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "{package} does not build");
+    Ok(())
+}
