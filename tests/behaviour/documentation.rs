@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use handfast_tests::{Client, Scene, handfast, plugin, repository};
+use handfast_tests::{Client, Scene, eventually, handfast, plugin, repository};
 use tempfile::TempDir;
 
 #[test]
@@ -14,7 +14,7 @@ fn every_key_of_the_configuration_is_on_its_page_and_no_other() {
     assert!(tables.len() >= 10, "the source is not understood any more: {tables:#?}");
     let page = read("docs/configuration.md");
     let documented: BTreeMap<String, BTreeSet<String>> =
-        sections(&page).map(|(table, text)| (table, first_cells(text).collect())).collect();
+        sections(&page).map(|(table, text)| (table, first_column(text, "key").collect())).collect();
     assert_eq!(documented, tables);
 }
 
@@ -51,7 +51,7 @@ fn every_field_of_the_outcome_lines_is_on_its_page() {
         assert!(fields.len() > 10, "{source} is not understood any more: {fields:?}");
         let section = page.split(heading).nth(1).and_then(|rest| rest.split("\n## ").next());
         let section = section.unwrap_or_else(|| panic!("no {heading:?}"));
-        let documented: BTreeSet<String> = first_cells(section).collect();
+        let documented: BTreeSet<String> = first_column(section, "field").collect();
         for field in fields {
             assert!(documented.contains(&field), "`{field}` of {source} is not under {heading:?}");
         }
@@ -65,6 +65,8 @@ fn every_metric_that_is_served_is_on_its_page_with_its_labels() {
     Client::new().get(gateway.address("main"), "a.example", "/").expect("a response");
     gateway.wait_for("the connection", |line| line.is("connection"));
     gateway.reload(&scene.config());
+    let reloads = || gateway.metric("handfast_reloads_total", &[]);
+    eventually("the reload to be counted", || (reloads() >= 1.0).then_some(()));
     let served = gateway.admin("/metrics").text();
     let page = read("docs/observation.md");
     let rows: BTreeMap<&str, &str> = page
@@ -117,7 +119,16 @@ fn the_sources_and_pages_are_read_as_meant() {
     let fields =
         logged_fields("info!(\n target: \"t\",\n client = %x,\n status,\n reason = f(|a| a),\n \"m\"\n);");
     assert_eq!(fields.iter().map(String::as_str).collect::<Vec<_>>(), ["client", "reason", "status"]);
-    assert_eq!(first_cells("| `a`, `b` | `c` |\n|---|\n| d |").collect::<Vec<_>>(), ["a", "b"]);
+    let page = "| a |
+|---|
+| `x` |
+
+| field | |
+|---|---|
+| `a`, `b` | `c` |
+| d |
+";
+    assert_eq!(first_column(page, "field").collect::<Vec<_>>(), ["a", "b"]);
 }
 
 fn read(path: &str) -> String {
@@ -176,9 +187,11 @@ fn sections(page: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
-/// What stands in backquotes in the first column of the tables of keys and fields.
-fn first_cells(text: &str) -> impl Iterator<Item = String> {
-    let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+/// What stands in backquotes in the first column of the tables whose first column has this heading.
+fn first_column(text: &str, heading: &str) -> impl Iterator<Item = String> {
+    let heading = format!("| {heading} |");
+    let tables = text.split("\n\n").filter(move |block| block.trim_start().starts_with(&heading));
+    let cells = tables.flat_map(str::lines).filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
     cells.flat_map(|cell| cell.split(['`', ',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned))
 }
 
