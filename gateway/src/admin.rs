@@ -3,6 +3,7 @@
 //! It lives on the background runtime: a scrape never takes time from a worker. It only reads.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::drain::Drain;
-use crate::metrics::Metrics;
+use crate::metrics::{CertificateCounts, Metrics};
+use crate::snapshot::Snapshots;
 
 /// OpenMetrics 1.0.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,7 +31,7 @@ const CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until the runtime ends: while the gateway drains, `/readyz` still says so.
-pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, drain: Arc<Drain>) {
+pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, snapshots: Arc<Snapshots>, drain: Arc<Drain>) {
     let limit = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return };
@@ -42,10 +44,11 @@ pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, drain: Arc<Drain>
             }
         };
         let metrics = Arc::clone(&metrics);
+        let snapshots = Arc::clone(&snapshots);
         let drain = Arc::clone(&drain);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &metrics, drain.has_started());
+                let response = answer(&request, &metrics, &snapshots, drain.has_started());
                 async move { Ok::<_, Infallible>(response) }
             });
             // A scraper that goes away mid-answer is not worth a line.
@@ -59,12 +62,17 @@ pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, drain: Arc<Drain>
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics, draining: bool) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    metrics: &Metrics,
+    snapshots: &Snapshots,
+    draining: bool,
+) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     }
     match request.uri().path() {
-        "/metrics" => match metrics.text() {
+        "/metrics" => match scrape(metrics, snapshots) {
             Ok(metrics) => {
                 let mut response = text(StatusCode::OK, metrics);
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
@@ -77,6 +85,18 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, draining: bool) -> Res
         "/readyz" => text(StatusCode::OK, "ready\n"),
         _ => text(StatusCode::NOT_FOUND, "try /metrics, /healthz or /readyz\n"),
     }
+}
+
+fn scrape(metrics: &Metrics, snapshots: &Snapshots) -> Result<String, fmt::Error> {
+    let certificates = &snapshots.current().certificates;
+    let counters = certificates.counters();
+    metrics.certificates(CertificateCounts {
+        live: certificates.len(),
+        replaced: counters.replaced,
+        refused: counters.refused,
+        last_good: counters.kept,
+    });
+    metrics.text()
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -39,7 +39,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -77,7 +77,7 @@ pub trait Load<T>: Send + Sync + 'static {
     /// Called on the background runtime with the files in the order of their paths. May wait, must not block for long.
     fn load(&self, files: Vec<Contents>) -> LoadFuture<'_, T>;
 
-    /// Told of each change once, before anybody who waits for it is woken.
+    /// Told of each change once; of a new value before anybody who waits for it is woken.
     fn changed(&self, change: Change<'_, T>) {
         let _ = change;
     }
@@ -105,7 +105,8 @@ pub enum Change<'a, T> {
         old: &'a Arc<T>,
         new: &'a Arc<T>,
     },
-    /// The last good value stays. Told once per state of the files.
+    /// The last good value stays. Told once per state of the files, when it has lasted for a moment: an update that is
+    /// seen half done is no news.
     Refused {
         kept: &'a Arc<T>,
         reason: &'a Reason,
@@ -140,6 +141,8 @@ pub struct Fresh<T> {
     /// The number of the last attempt that began. An attempt takes its number before it looks at the files.
     begun: AtomicU64,
     reload: SingleFlight,
+    /// Whether the loader was told of a refusal since the last good state.
+    refusal_told: AtomicBool,
 }
 
 /// The files at one moment, and the newest value made until then.
@@ -194,6 +197,7 @@ impl<T: Send + Sync + 'static> Fresh<T> {
                     state: ArcSwap::from_pointee(state),
                     begun: AtomicU64::new(0),
                     reload: SingleFlight::default(),
+                    refusal_told: AtomicBool::new(false),
                 }))
             }
             Err(failure) => {
@@ -308,28 +312,37 @@ impl<T: Send + Sync + 'static> Fresh<T> {
         }
     }
 
-    /// Attempts until the files are good or stay bad.
+    /// Attempts until the files are good, or have stayed bad for [`HALF_DONE`].
     async fn reload(self: Arc<Self>, progress: watch::Sender<()>) {
         let mut patience: Option<Instant> = None;
         loop {
             let attempt = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            let news = self.attempt(attempt).await;
+            let is_news = self.attempt(attempt).await;
             progress.send_replace(());
             let state = self.state.load_full();
-            if state.failure.is_none() || (!news && patience.is_none()) {
-                return;
-            }
-            let end = *patience.get_or_insert_with(|| Instant::now() + HALF_DONE);
+            let Some(failure) = &state.failure else { return };
+            let end = match patience {
+                Some(end) if !is_news => end,
+                // The state that was given up on before.
+                None if !is_news => return,
+                _ => Instant::now() + HALF_DONE,
+            };
+            patience = Some(end);
             let again = match state.doubt {
                 Doubt::Never => end,
                 // What was read in the tick of its last change has to be read again, not only looked at.
                 Doubt::Always => Instant::now() + TICK,
                 Doubt::From(time) => time.min(end),
             };
-            while file::unchanged(&self.files, &state.seen) && Instant::now() < again {
+            let mut is_same = file::unchanged(&self.files, &state.seen);
+            while is_same && Instant::now() < again {
                 tokio::time::sleep(LOOK).await;
+                is_same = file::unchanged(&self.files, &state.seen);
             }
-            if Instant::now() >= end {
+            if is_same && Instant::now() >= end {
+                self.refusal_told.store(true, Ordering::SeqCst);
+                let (reason, gone) = (&failure.reason, failure.gone);
+                self.loader.changed(Change::Refused { kept: &state.value, reason, gone });
                 return;
             }
         }
@@ -356,31 +369,17 @@ impl<T: Send + Sync + 'static> Fresh<T> {
             Err(failure) => (old.value.clone(), old.digest, Some(failure)),
         };
         let doubt = doubt(settled, failure.as_ref());
-        let new = Arc::new(State { value, digest, seen, doubt, attempt, failure });
-        self.state.store(new.clone());
-        self.tell(&old, &new, same_files)
-    }
-
-    fn tell(&self, old: &State<T>, new: &State<T>, same_files: bool) -> bool {
-        match (&old.failure, &new.failure) {
-            (_, Some(failure)) => {
-                let news = !(same_files && old.failure.is_some());
-                if news {
-                    let (reason, gone) = (&failure.reason, failure.gone);
-                    self.loader.changed(Change::Refused { kept: &new.value, reason, gone });
-                }
-                news
+        let has_failed = failure.is_some();
+        self.state.store(Arc::new(State { value: value.clone(), digest, seen, doubt, attempt, failure }));
+        if !has_failed {
+            let was_told = self.refusal_told.swap(false, Ordering::SeqCst);
+            match Arc::ptr_eq(&old.value, &value) {
+                false => self.loader.changed(Change::Replaced { old: &old.value, new: &value }),
+                true if was_told => self.loader.changed(Change::Restored { value: &value }),
+                true => {}
             }
-            (_, None) if !Arc::ptr_eq(&old.value, &new.value) => {
-                self.loader.changed(Change::Replaced { old: &old.value, new: &new.value });
-                true
-            }
-            (Some(_), None) => {
-                self.loader.changed(Change::Restored { value: &new.value });
-                true
-            }
-            (None, None) => true,
         }
+        !(same_files && old.failure.is_some())
     }
 }
 

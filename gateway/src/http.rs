@@ -188,8 +188,11 @@ where
         .header_read_timeout(None)
         .max_buf_size(BUFFER.max(max_head))
         .max_header_size(max_head);
-    let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    let end = session::drive(connection, |connection| connection.graceful_shutdown(), session, drain).await;
+    let end = {
+        // Dropped before the tunnel is looked for, which would else wait for a connection that was given up.
+        let connection = pin!(builder.serve_connection(io, service).with_upgrades());
+        session::drive(connection, |connection| connection.graceful_shutdown(), session, drain).await
+    };
     match session.take_tunnel() {
         Some(tunnel) => tunnel.run(session.bounds.idle_timeout).await,
         None => end,

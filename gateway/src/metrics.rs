@@ -4,7 +4,7 @@
 //! are listed in docs/observation.md, and a test fails when one of them is missing there.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -15,6 +15,15 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 type Labels = Vec<(&'static str, String)>;
+
+/// What a certificate store counts.
+#[derive(Debug, Clone, Copy)]
+pub struct CertificateCounts {
+    pub live: usize,
+    pub replaced: u64,
+    pub refused: u64,
+    pub last_good: u64,
+}
 
 /// Everything that is measured.
 pub struct Metrics {
@@ -28,6 +37,8 @@ pub struct Metrics {
     requests: Family<Labels, Counter>,
     request_duration: Family<Labels, Histogram, RequestBuckets>,
     reloads: Family<Labels, Counter>,
+    certificates: Gauge,
+    last_good: Counter,
     generation: Gauge<u64, AtomicU64>,
 }
 
@@ -44,6 +55,8 @@ impl Metrics {
             requests: Family::default(),
             request_duration: Family::new_with_constructor(RequestBuckets),
             reloads: Family::default(),
+            certificates: Gauge::default(),
+            last_good: Counter::default(),
             generation: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -78,6 +91,12 @@ impl Metrics {
             "reloads",
             "Replacements by what was replaced and outcome",
             metrics.reloads.clone(),
+        );
+        registry.register("certificates", "Certificates that can be served", metrics.certificates.clone());
+        registry.register(
+            "handshakes_with_last_good",
+            "Handshakes answered with the last good pair although its files had changed",
+            metrics.last_good.clone(),
         );
         registry.register("generation", "Number of the newest published change", metrics.generation.clone());
         metrics
@@ -121,12 +140,19 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// `what` is `configuration`, `certificate` or `policy`.
+    /// `what` is `configuration` or `policy`.
     pub fn reload(&self, what: &'static str, name: &str, succeeded: bool) {
-        let outcome = if succeeded { "replaced" } else { "kept" };
-        let labels =
-            vec![("what", what.to_owned()), ("name", name.to_owned()), ("outcome", outcome.to_owned())];
-        self.reloads.get_or_create(&labels).inc();
+        self.reloads.get_or_create(&reload_labels(what, name, succeeded)).inc();
+    }
+
+    /// Takes over what the certificate store has counted, before a scrape: it counts for all certificates together.
+    pub fn certificates(&self, counted: CertificateCounts) {
+        self.certificates.set(i64::try_from(counted.live).unwrap_or(i64::MAX));
+        self.last_good.inner().store(counted.last_good, Ordering::Relaxed);
+        for (succeeded, count) in [(true, counted.replaced), (false, counted.refused)] {
+            let counter = self.reloads.get_or_create(&reload_labels("certificate", "", succeeded));
+            counter.inner().store(count, Ordering::Relaxed);
+        }
     }
 
     pub fn generation(&self, generation: u64) {
@@ -151,6 +177,11 @@ impl fmt::Debug for Metrics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Metrics")
     }
+}
+
+fn reload_labels(what: &'static str, name: &str, succeeded: bool) -> Labels {
+    let outcome = if succeeded { "replaced" } else { "kept" };
+    vec![("what", what.to_owned()), ("name", name.to_owned()), ("outcome", outcome.to_owned())]
 }
 
 const HANDSHAKE_SECONDS: [f64; 10] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];

@@ -13,6 +13,7 @@ use handfast_plugin_host as plugin_host;
 use tokio::runtime::Handle;
 use tracing::warn;
 
+use crate::certificate::source::watch::{SLOW_SCAN, Watch};
 use crate::certificate::{CertificateStore, Finding, Gate, StoreError};
 use crate::config::error::suggest;
 use crate::config::{Config, ConfigError, EMBEDDED_POLICY};
@@ -100,7 +101,8 @@ impl Builder {
     ) -> Result<Snapshot, BuildError> {
         let policies = Arc::new(self.policies(&config, previous).await?);
         let trust = trust(&config, previous)?;
-        let (certificates, gate) = self.certificates(&config, &policies, previous).await?;
+        let Certificates { store: certificates, gate, watch } =
+            self.certificates(&config, &policies, previous).await?;
         for listener in &config.listeners {
             if let Some(id) = &listener.default_certificate
                 && certificates.by_id(id).is_none()
@@ -115,7 +117,16 @@ impl Builder {
         let routing = Routing { routes: Routes::new(&config.routes), http: config.http.clone() };
         let generation = self.generation.next();
         self.metrics.generation(generation);
-        Ok(Snapshot { generation, config, policies, certificates, routing: Arc::new(routing), gate, trust })
+        Ok(Snapshot {
+            generation,
+            config,
+            policies,
+            certificates,
+            routing: Arc::new(routing),
+            gate,
+            watch,
+            trust,
+        })
     }
 
     async fn policies(&self, config: &Config, previous: Option<&Snapshot>) -> Result<Policies, BuildError> {
@@ -152,19 +163,20 @@ impl Builder {
         config: &Config,
         policies: &Arc<Policies>,
         previous: Option<&Snapshot>,
-    ) -> Result<(Arc<CertificateStore>, Arc<AdmitGate>), BuildError> {
+    ) -> Result<Certificates, BuildError> {
         if let Some(previous) = previous
             && previous.config.certificate_sources == config.certificate_sources
         {
-            return Ok((Arc::clone(&previous.certificates), Arc::clone(&previous.gate)));
+            return Ok(Certificates {
+                store: Arc::clone(&previous.certificates),
+                gate: Arc::clone(&previous.gate),
+                watch: Arc::clone(&previous.watch),
+            });
         }
         let gate = Arc::new(AdmitGate::new(policies));
-        let (store, findings) = CertificateStore::open(
-            &config.certificate_sources,
-            Arc::clone(&gate) as Arc<dyn Gate>,
-            self.background.clone(),
-        )
-        .await?;
+        let asked = Arc::clone(&gate) as Arc<dyn Gate>;
+        let (store, findings) =
+            CertificateStore::open(&config.certificate_sources, asked, self.background.clone()).await?;
         if store.is_empty() {
             return Err(BuildError::NoCertificate { findings });
         }
@@ -172,8 +184,16 @@ impl Builder {
             warn!(finding = %finding, "certificate source");
         }
         gate.see(&store);
-        Ok((store, gate))
+        let watch = Arc::new(Watch::start(&store, SLOW_SCAN));
+        Ok(Certificates { store, gate, watch })
     }
+}
+
+/// A store and what belongs to it.
+struct Certificates {
+    store: Arc<CertificateStore>,
+    gate: Arc<AdmitGate>,
+    watch: Arc<Watch>,
 }
 
 /// Reloads the configuration file into a running gateway.

@@ -148,7 +148,12 @@ impl Gateway {
             let socket = tokio::net::TcpListener::bind(admin.address).await.map_err(failed)?;
             let address = socket.local_addr().map_err(failed)?;
             info!(%address, "admin listening");
-            tokio::spawn(admin::serve(socket, Arc::clone(&metrics), Arc::clone(&drain)));
+            tokio::spawn(admin::serve(
+                socket,
+                Arc::clone(&metrics),
+                Arc::clone(&snapshots),
+                Arc::clone(&drain),
+            ));
         }
 
         let limit = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));

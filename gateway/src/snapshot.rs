@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::certificate::source::watch::Watch;
 use crate::certificate::store::CertificateStore;
 use crate::config::{Config, Listener};
 use crate::policy::{Chain, Policies};
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub routing: Arc<Routing>,
     /// What the store asks before a certificate goes live.
     pub gate: Arc<AdmitGate>,
+    /// Keeps the store warm; it ends with the last snapshot that has the store.
+    pub watch: Arc<Watch>,
     /// By the name of the listener.
     pub trust: HashMap<String, Arc<Trust>>,
 }

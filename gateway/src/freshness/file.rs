@@ -130,13 +130,18 @@ pub(crate) fn read_together(paths: &[PathBuf], limit: usize) -> Reading {
             });
             return Reading { seen, settled, contents };
         }
-        std::thread::sleep(Duration::from_micros(200));
+        pause();
     }
     Reading {
         seen: paths.iter().map(|path| Seen::at(path)).collect(),
         settled: false,
         contents: Err(ReadError::Changing { path: paths.first().cloned().unwrap_or_default() }),
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "only blocking threads read files")]
+fn pause() {
+    std::thread::sleep(Duration::from_micros(200));
 }
 
 /// Reads one file that is not part of a set: bounded, and only if it is a regular file. Blocks.

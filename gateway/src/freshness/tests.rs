@@ -291,6 +291,7 @@ async fn nobody_gets_a_value_older_than_the_last_update_that_was_complete_when_t
     let (files, done) = (fixture.fresh.files().to_vec(), complete.clone());
     let writer = std::thread::spawn(move || {
         for number in 2..=UPDATES {
+            let _t = std::time::Instant::now();
             match number % 3 {
                 // In place, with sizes and times alike: only the change time tells.
                 0 => {
@@ -306,10 +307,16 @@ async fn nobody_gets_a_value_older_than_the_last_update_that_was_complete_when_t
                     }
                 }
             }
+            if _t.elapsed() > Duration::from_millis(60) {
+                eprintln!("update {number} took {:?}", _t.elapsed());
+            }
             done.store(number, Ordering::SeqCst);
             if number % 64 == 0 {
-                // Lets the stamps settle now and then, so that the fast path has its turn too.
-                std::thread::sleep(Duration::from_millis(15));
+                // Until the stamps are settled, so that the fast path has its turn too.
+                let written = file::file_clock();
+                while file::file_clock() <= written.saturating_add(8_000_000) {
+                    std::thread::yield_now();
+                }
             }
         }
     });
@@ -320,9 +327,15 @@ async fn nobody_gets_a_value_older_than_the_last_update_that_was_complete_when_t
             let mut calls = 0u64;
             while complete.load(Ordering::SeqCst) < UPDATES {
                 let asked = complete.load(Ordering::SeqCst);
+                let t = std::time::Instant::now();
                 let outcome = fresh.ensure(WAIT).await;
+                let took = t.elapsed();
                 let got = *fresh.current();
-                assert!(got >= asked, "asked after {asked}, got {got}: {outcome:?}");
+                assert!(
+                    got >= asked,
+                    "asked after {asked}, got {got}: {outcome:?} {took:?} now {}",
+                    complete.load(Ordering::SeqCst)
+                );
                 calls += 1;
             }
             calls

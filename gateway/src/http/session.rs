@@ -170,7 +170,8 @@ impl Session {
         } else if !self.is_idle() {
             Waiting::Elsewhere
         } else if let Some(since) = self.head_begun.at(self.start) {
-            Waiting::Head(since)
+            // A pipelined head may have begun long before its turn came.
+            Waiting::Head(self.last_end.at(self.start).map_or(since, |end| since.max(end)))
         } else if let Some(since) = self.last_end.at(self.start) {
             Waiting::Next(since)
         } else {

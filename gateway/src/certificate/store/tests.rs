@@ -166,7 +166,8 @@ async fn half_mismatched_garbage_and_deleted_files_keep_the_last_good_pair() {
     let good = store.by_id("a").unwrap();
     let other = authority.pair(&["a.example"]);
     let expired = authority.valid_between(&["a.example"], (2001, 1, 1), (2002, 1, 1));
-    let spoil: [(&str, Box<dyn Fn()>); 5] = [
+    type Spoil<'a> = Box<dyn Fn() + 'a>;
+    let spoil: [(&str, Spoil<'_>); 5] = [
         ("mismatched", Box::new(|| replace(&chain, &other.chain_pem, 0o644))),
         ("cut off", Box::new(|| std::fs::write(&chain, &other.chain_pem[..700]).unwrap())),
         ("garbage", Box::new(|| std::fs::write(&key, [0xff; 999]).unwrap())),

@@ -44,6 +44,35 @@ async fn a_head_that_does_not_end_gets_408_on_a_new_and_on_a_kept_connection() {
 }
 
 #[tokio::test]
+async fn a_pipelined_head_has_its_time_from_the_end_of_the_request_before_it() {
+    let (release, released) = tokio::sync::watch::channel(false);
+    let upstream = Upstream::scripted(move |mut peer, _, _| {
+        let mut released = released.clone();
+        async move {
+            while peer.head().await.is_some() {
+                let _ = released.wait_for(|released| *released).await;
+                peer.send(OK).await;
+            }
+        }
+    })
+    .await;
+    let mut setup = setup(upstream.address);
+    setup.http.header_timeout = SHORT;
+    let mut gateway = setup.start().await;
+    let mut client = gateway.connect().await;
+    let (begun, rest) = GET.split_at(9);
+    client.send(format!("{GET}{begun}")).await;
+    // A second connection shows when the timeout has passed for a head that began no later than its own.
+    let _silent = gateway.connect().await;
+    assert_eq!(gateway.summary().await.end, End::HeaderTimeout);
+    release.send(true).unwrap();
+    client.head().await.unwrap();
+    client.send(rest).await;
+    assert_eq!(client.exactly(2).await, "ok");
+    assert_eq!(status(&client.head().await.unwrap()), "200");
+}
+
+#[tokio::test]
 async fn an_idle_connection_outlives_the_header_timeout_and_ends_with_the_idle_timeout() {
     let upstream = Upstream::fixed(OK).await;
     let mut setup = setup(upstream.address);
