@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use handfast_tests::gateway::{binary, finish};
+use handfast_tests::gateway::{binary, finish, signal};
 use handfast_tests::wait::Watched;
 use handfast_tests::{Finished, eventually, require_tool};
 use tempfile::TempDir;
@@ -61,8 +61,7 @@ fn an_interrupted_demo_leaves_nothing_behind() {
     let mut demo = Demo::start_in(parent.path(), None);
     let left = || fs::read_dir(parent.path()).expect("a folder is read").count();
     assert_eq!(left(), 1, "the scratch folder is a folder of the temporary one");
-    // SAFETY: the process is our child and has not been waited for, so the id is still its own.
-    assert_eq!(unsafe { libc::kill(demo.child.id().cast_signed(), libc::SIGINT) }, 0);
+    signal(&demo.child, libc::SIGINT);
     let status = eventually("the demo to end", || demo.child.try_wait().expect("the demo is our child"));
     assert_eq!(status.code(), Some(0));
     assert_eq!(left(), 0);

@@ -238,7 +238,7 @@ impl Session {
     fn refusal(&mut self, error: &io::Error) -> Refusal {
         match self.stream.read(&mut [0]) {
             Err(reason) => Refusal::of(&reason),
-            Ok(_) => Refusal::of(error),
+            Ok(0 | 1..) => Refusal::of(error),
         }
     }
 }

@@ -161,11 +161,11 @@ impl Gateway {
     }
 
     pub fn sighup(&self) {
-        self.signal(libc::SIGHUP);
+        signal(&self.child, libc::SIGHUP);
     }
 
     pub fn sigterm(&self) {
-        self.signal(libc::SIGTERM);
+        signal(&self.child, libc::SIGTERM);
     }
 
     /// Waits for the process to end by itself.
@@ -177,17 +177,6 @@ impl Gateway {
 
     pub fn process_id(&self) -> u32 {
         self.child.id()
-    }
-
-    fn signal(&self, signal: i32) {
-        let id = self.child.id().try_into().expect("a process id");
-        // SAFETY: the process is our child and has not been waited for, so the id is still its own.
-        assert_eq!(
-            unsafe { libc::kill(id, signal) },
-            0,
-            "the gateway is gone; its log:\n{}",
-            self.log_text()
-        );
     }
 }
 
@@ -242,6 +231,15 @@ pub fn finish(mut command: Command) -> Finished {
         Ok(status) => Finished { code: status.code(), stdout, stderr },
         Err(_) => panic!("{command:?} did not end; it wrote:\n{stdout}\n{stderr}"),
     }
+}
+
+/// Sends a signal to a process that has not been waited for.
+#[track_caller]
+pub fn signal(child: &Child, signal: i32) {
+    let id = child.id().cast_signed();
+    // SAFETY: a system call without pointers; a child that was not waited for keeps its id.
+    let result = unsafe { libc::kill(id, signal) };
+    assert_eq!(result, 0, "the process is gone");
 }
 
 /// The binary under test: `HANDFAST_BIN`, or the one built beside the tests.

@@ -54,6 +54,7 @@ impl<T> Watched<T> {
 /// # Panics
 /// After [`DEADLINE`], naming `what` was waited for.
 #[track_caller]
+#[allow(clippy::disallowed_methods, reason = "the one sleep of the tests, in a loop that ends with a state")]
 pub fn eventually<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
     let end = Instant::now() + DEADLINE;
     loop {
