@@ -100,12 +100,12 @@ fn check(path: PathBuf) -> Result<(), Failure> {
     let snapshot = server::check(config)?;
     drop(guard);
     println!(
-        "{}: good: {} listeners, {} certificates, {} policies, {} routes",
+        "{}: good: {}, {}, {}, {}",
         path.display(),
-        snapshot.config.listeners.len(),
-        snapshot.certificates.list().len(),
-        snapshot.config.policies.len(),
-        snapshot.config.routes.len(),
+        counted(snapshot.config.listeners.len(), "listener", "listeners"),
+        counted(snapshot.certificates.len(), "certificate", "certificates"),
+        counted(snapshot.config.policies.len(), "policy", "policies"),
+        counted(snapshot.config.routes.len(), "route", "routes"),
     );
     Ok(())
 }
@@ -152,8 +152,17 @@ impl From<ServerError> for Failure {
             ServerError::Build(BuildError::Config(_)) => USAGE,
             _ => RUNTIME,
         };
-        Self { text: telemetry::error_chain(&error), code }
+        let mut text = telemetry::error_chain(&error);
+        if let ServerError::Build(BuildError::Policy(error)) = &error {
+            let plugin = error.plugin().display();
+            text.push_str(&format!("\n  = hint: `handfast policy inspect {plugin}` says what a file is"));
+        }
+        Self { text, code }
     }
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 impl From<demo::DemoError> for Failure {

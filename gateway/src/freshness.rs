@@ -31,7 +31,8 @@
 //! good value stays. A state that is refused may just be half way, so the reload goes on watching it for
 //! [`HALF_DONE`] before it ends: a handshake that arrived between two quick updates then gets the second instead of a
 //! value from before the first. A state that stays broken costs that wait once; from then on it is known by its
-//! identities and costs its `stat`s only, with no read and no parse.
+//! identities and costs its `stat`s only, with no read and no parse. (So an update that nobody asked for, and whose
+//! successor then stays half done for longer than [`HALF_DONE`], is never served: nothing on disk has it any more.)
 
 use std::error::Error;
 use std::fmt;
@@ -57,8 +58,8 @@ pub use single_flight::SingleFlight;
 use file::{Reading, Seen};
 
 /// How long a reload goes on watching files that were refused, in case an update is half done. Scripts take 1 to 50 ms
-/// between the two files of a pair on a busy machine.
-const HALF_DONE: Duration = Duration::from_millis(250);
+/// between the two files of a pair; 270 ms were seen where the disk's journal made the second rename wait.
+const HALF_DONE: Duration = Duration::from_millis(500);
 
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(2);
@@ -298,6 +299,8 @@ impl<T: Send + Sync + 'static> Fresh<T> {
 
     /// The answer for a caller that came when `entered` was the last attempt, if there is one yet.
     fn outcome_since(&self, entered: u64) -> Option<Outcome> {
+        // Before the state: a reload that ends in between has published what it ended with.
+        let over = !self.reload.is_under_way();
         let state = self.state.load();
         let judged_since = state.attempt > entered;
         match &state.failure {
@@ -305,7 +308,6 @@ impl<T: Send + Sync + 'static> Fresh<T> {
             None => (!state.is_in_doubt() && file::unchanged(&self.files, &state.seen))
                 .then_some(Outcome::Reloaded),
             Some(failure) => {
-                let over = !self.reload.is_under_way();
                 let known = || !state.is_in_doubt() && file::unchanged(&self.files, &state.seen);
                 (over && (judged_since || known())).then(|| failure.outcome())
             }
@@ -509,4 +511,4 @@ fn digest(contents: &[Contents]) -> [u8; 32] {
 struct Panicked;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -28,17 +28,17 @@ const BACKLOG: i32 = 4096;
 /// Pause after an accept error that a retry at once would only meet again (no descriptors, no memory).
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Why an address could not be listened on.
+/// Why an address could not be listened on. The cause stands before the hint, so it is shown here and is no source.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}{}", hint(source, *address))]
+#[error("cannot listen on {address}: {cause}{}", hint(cause, *address))]
 pub struct BindError {
     address: SocketAddr,
-    source: io::Error,
+    cause: io::Error,
 }
 
 /// One socket for each worker, all on `address`; port 0 becomes one free port for all of them.
 pub fn bind(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<StdListener>), BindError> {
-    let failed = |source| BindError { address, source };
+    let failed = |cause| BindError { address, cause };
     // With SO_REUSEPORT alone, a second gateway of the same user would silently take half of the connections.
     // A probe without it fails when anybody listens here.
     let probe = open(address, false).map_err(failed)?;

@@ -48,12 +48,12 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 pub enum ServerError {
     #[error(transparent)]
     Build(#[from] BuildError),
-    #[error("listener `{name}`: {source}")]
-    Bind { name: String, source: BindError },
+    #[error("listener `{name}`: {cause}")]
+    Bind { name: String, cause: BindError },
     #[error(
-        "admin listener: cannot listen on {address}\n  = hint: another program may listen there; change `address` in [admin]"
+        "admin listener: cannot listen on {address}: {cause}\n  = hint: another program may listen there; change `address` in [admin]"
     )]
-    Admin { address: SocketAddr, source: io::Error },
+    Admin { address: SocketAddr, cause: io::Error },
     #[error("the system refuses a thread, a runtime or a signal handler")]
     System(#[source] io::Error),
 }
@@ -144,7 +144,7 @@ impl Gateway {
         let drain = Arc::new(drain);
 
         if let Some(admin) = &config.admin {
-            let failed = |source| ServerError::Admin { address: admin.address, source };
+            let failed = |cause| ServerError::Admin { address: admin.address, cause };
             let socket = tokio::net::TcpListener::bind(admin.address).await.map_err(failed)?;
             let address = socket.local_addr().map_err(failed)?;
             info!(%address, "admin listening");
@@ -396,7 +396,7 @@ fn bind(snapshot: &Snapshot, listening: &HashMap<String, Listening>) -> Result<V
             continue;
         }
         let (address, sockets) = listener::bind(listener.address, snapshot.config.workers)
-            .map_err(|source| ServerError::Bind { name: listener.name.clone(), source })?;
+            .map_err(|cause| ServerError::Bind { name: listener.name.clone(), cause })?;
         all.push(Bound { listener: Arc::clone(listener), address, sockets });
     }
     Ok(all)

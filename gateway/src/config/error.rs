@@ -86,7 +86,10 @@ impl std::error::Error for Located {}
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .map(|candidate| match candidate.starts_with(word) && word.len() >= 3 {
+            true => (0, candidate),
+            false => (strsim::damerau_levenshtein(word, candidate), candidate),
+        })
         .filter(|(distance, candidate)| *distance <= candidate.len().max(3) / 3)
         .min()
         .map(|(_, candidate)| candidate)
@@ -139,6 +142,7 @@ mod tests {
     #[test]
     fn a_near_word_is_suggested_and_a_far_one_is_not() {
         assert_eq!(nearest("adress", ["address", "name"]), Some("address"));
+        assert_eq!(nearest("allow", ["allow-list", "rate-limit"]), Some("allow-list"));
         assert_eq!(nearest("colour", ["address", "name"]), None);
     }
 }

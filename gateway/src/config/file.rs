@@ -600,6 +600,10 @@ fn explain(message: &str) -> (String, Option<String>) {
     if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return (format!("the key `{field}` is missing"), Some(format!("add `{field} = …` to this table")));
     }
+    if message.contains("socket address") {
+        let hint = "write an address and a port in quotes, as in \"0.0.0.0:443\" or \"[::]:443\"";
+        return (message.to_owned(), Some(hint.to_owned()));
+    }
     (message.trim_end().to_owned(), None)
 }
 

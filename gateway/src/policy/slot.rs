@@ -5,7 +5,7 @@
 //! changes nothing: the last good one keeps judging.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,13 @@ pub struct SlotError {
     policy: String,
     plugin: PathBuf,
     source: Reason,
+}
+
+impl SlotError {
+    /// The file that is no policy.
+    pub fn plugin(&self) -> &Path {
+        &self.plugin
+    }
 }
 
 /// A policy and the file it comes from.
