@@ -2,7 +2,7 @@
 //!
 //! A TLS 1.3 client is done before the server has read its last flight. The server's ticket shows that it has, so the
 //! client waits for one before it closes, as a client with a request would: a goodbye in the same packet as the last
-//! flight would spare the server a wake-up that it has in life. After the goodbye it waits for the server's, so when an
+//! flight would spare the server a wake-up that it has in life. After the goodbye it waits for the server to close, so when an
 //! operation is over the server has nothing left to do for it.
 
 use std::future::poll_fn;
@@ -97,10 +97,14 @@ impl Handshakes {
             ticket(&mut stream).await?;
         }
         stream.shutdown().await?;
-        // An end without close_notify is an error of `read`.
-        match stream.read(&mut [0; 64]).await? {
-            0 => Ok(Done { latency, resumed }),
-            _ => Err(io::Error::new(ErrorKind::InvalidData, "the server said something nobody asked for")),
+        match stream.read(&mut [0; 64]).await {
+            Ok(0) => Ok(Done { latency, resumed }),
+            // nginx closes without a goodbye of its own.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Done { latency, resumed }),
+            Ok(_) => {
+                Err(io::Error::new(ErrorKind::InvalidData, "the server said something nobody asked for"))
+            }
+            Err(error) => Err(error),
         }
     }
 }
