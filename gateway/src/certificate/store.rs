@@ -22,6 +22,7 @@ use super::source::directory::Tree;
 use super::{Certificate, Gate};
 use crate::config::CertificateSource;
 use crate::freshness::{Outcome, Reason};
+use crate::generation::Generation;
 
 mod entry;
 mod scan;
@@ -44,7 +45,7 @@ pub struct CertificateStore {
     writing: Mutex<()>,
     /// Pairs that never went live, by their first file.
     refused: Mutex<HashMap<PathBuf, Refused>>,
-    generation: AtomicU64,
+    generation: Arc<Generation>,
     scans: Scans,
     tally: Tally,
     me: Weak<Self>,
@@ -69,6 +70,7 @@ impl CertificateStore {
     pub async fn open(
         sources: &[Arc<CertificateSource>],
         gate: Arc<dyn Gate>,
+        generation: Arc<Generation>,
         background: Handle,
     ) -> Result<(Arc<Self>, Vec<Finding>), StoreError> {
         let several = sources.len() > 1;
@@ -86,7 +88,7 @@ impl CertificateStore {
             by_name: Index::new(),
             writing: Mutex::new(()),
             refused: Mutex::default(),
-            generation: AtomicU64::new(0),
+            generation,
             scans: Scans::default(),
             tally: Tally::default(),
             me: me.clone(),
@@ -156,11 +158,6 @@ impl CertificateStore {
         Ensured::Kept { certificate: current, why }
     }
 
-    /// Changes whenever a certificate was added or replaced.
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::SeqCst)
-    }
-
     /// Pairs that are live.
     pub fn len(&self) -> usize {
         self.by_id.len()
@@ -210,7 +207,7 @@ impl CertificateStore {
         self.by_name.add_all(names, |present, entry| {
             present.into_iter().flat_map(|list| list.iter().cloned()).chain([entry]).collect()
         });
-        self.generation.fetch_add(u64::try_from(entries.len()).unwrap_or(1), Ordering::SeqCst);
+        self.generation.next();
     }
 
     /// Follows the names of an entry whose certificate was replaced.
@@ -232,7 +229,7 @@ impl CertificateStore {
                 });
             }
         }
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.generation.next();
     }
 
     fn unindex(&self, entry: &Arc<Entry>, names: &[String]) {
@@ -248,11 +245,7 @@ impl CertificateStore {
 
 impl std::fmt::Debug for CertificateStore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("CertificateStore")
-            .field("certificates", &self.len())
-            .field("generation", &self.generation())
-            .finish_non_exhaustive()
+        formatter.debug_struct("CertificateStore").field("certificates", &self.len()).finish_non_exhaustive()
     }
 }
 

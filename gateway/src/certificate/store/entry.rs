@@ -105,8 +105,8 @@ impl Load<Certificate> for Loader {
             }
             Change::Refused { kept, reason, gone } => {
                 store.tally.refused.fetch_add(1, Ordering::Relaxed);
-                let (reason, serving) = (super::status::chain_of(&**reason), kept.fingerprint());
-                warn!(certificate = %id, reason, gone, serving, "certificate files refused; the last good pair keeps serving");
+                let (error, serving) = (error_chain(&**reason), kept.fingerprint());
+                warn!(certificate = %id, error, gone, serving, "certificate not replaced");
             }
             Change::Restored { value } => {
                 info!(certificate = %id, fingerprint = value.fingerprint(), "certificate files are good again, and the same");

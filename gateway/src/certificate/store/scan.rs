@@ -13,17 +13,20 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::entry::{Entry, Refused};
-use super::status::{Finding, Severity, chain_of};
+use super::status::{Finding, Severity};
 use super::{CertificateStore, StoreError, lock};
 use crate::certificate::source::directory::{Candidate, LeftOut};
 use crate::freshness::SingleFlight;
+use crate::telemetry::error_chain;
 
-/// Names that are not found may make the store scan for a tenth of the time, and no more. Clients choose those names.
-const SHARE: u32 = 10;
+/// How long after a scan a name that is not found may cause the next, for each folder and file in the sources. A `stat`
+/// takes about 1 us, so clients, who choose those names, can make the store scan for a tenth of the time. (Measuring
+/// the scan instead would take a busy machine for a large tree.)
+const PAUSE: Duration = Duration::from_micros(10);
 
-/// How long a handshake waits for its turn to have the sources looked at. Longer than the pause after a scan of some
-/// 10,000 pairs; with more, a name that was just added may be refused until the pause is over.
-const TURN: Duration = Duration::from_millis(50);
+/// How long a handshake waits for its turn to have the sources looked at: the pause of some 3,000 pairs. With more, a
+/// name that was just added may be refused until the pause is over, unless the watch finds it first.
+const TURN: Duration = Duration::from_millis(100);
 
 /// What a scan did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,8 +52,8 @@ pub(super) struct Scans {
 #[derive(Debug, Default)]
 struct Last {
     summary: ScanSummary,
-    /// When it ended and how long it took to look, without loading.
-    looked: Option<(Instant, Duration)>,
+    /// When clients may cause the next one.
+    next_turn: Option<Instant>,
 }
 
 impl Scans {
@@ -60,7 +63,7 @@ impl Scans {
 
     /// When clients may cause the next scan.
     fn next_turn(&self) -> Option<Instant> {
-        lock(&self.last).looked.and_then(|(ended, took)| ended.checked_add(took.saturating_mul(SHARE)))
+        lock(&self.last).next_turn
     }
 }
 
@@ -134,25 +137,27 @@ impl CertificateStore {
 
     async fn scan(self: &Arc<Self>) {
         let number = self.scans.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let started = Instant::now();
         let found = self.look().await;
-        let looked = Some((Instant::now(), started.elapsed()));
+        let paths =
+            found.as_ref().map_or(0, |found| found.folders + 2 * (self.len() + lock(&self.refused).len()));
+        let pause = PAUSE.saturating_mul(u32::try_from(paths).unwrap_or(u32::MAX));
+        let next_turn = Instant::now().checked_add(pause);
         let summary = match found {
             Ok(found) => {
                 for (source, left_out) in &found.left_out {
-                    info!(source = self.source_name(*source), reason = chain_of(left_out), "left out");
+                    info!(source = self.source_name(*source), reason = error_chain(left_out), "left out");
                 }
                 self.take_in(found).await.0
             }
             Err(error) => {
                 warn!(
-                    error = chain_of(&error),
+                    error = error_chain(&error),
                     "certificates cannot be scanned; those that are loaded keep serving"
                 );
                 ScanSummary::default()
             }
         };
-        *lock(&self.scans.last) = Last { summary, looked };
+        *lock(&self.scans.last) = Last { summary, next_turn };
         self.scans.done.store(number, Ordering::SeqCst);
     }
 
@@ -163,7 +168,7 @@ impl CertificateStore {
         self.take_in(found).await;
         let mut findings = self.findings();
         for (source, left_out) in left_out {
-            findings.push(Finding::new(Severity::Note, self.source_name(source), chain_of(&left_out)));
+            findings.push(Finding::new(Severity::Note, self.source_name(source), error_chain(&left_out)));
         }
         Ok(findings)
     }
@@ -276,12 +281,12 @@ impl CertificateStore {
 
     fn remember(&self, refused: Refused) {
         let first: PathBuf = refused.candidate.files.first().cloned().unwrap_or_default();
-        let reason = chain_of(&*refused.reason);
+        let reason = error_chain(&*refused.reason);
         let known = lock(&self.refused).insert(first, refused.clone());
-        let is_news = known.is_none_or(|known| chain_of(&*known.reason) != reason);
+        let is_news = known.is_none_or(|known| error_chain(&*known.reason) != reason);
         // At the start they are findings.
         if is_news && self.scans.begun.load(Ordering::SeqCst) > 0 {
-            warn!(certificate = %refused.candidate.id, reason, "certificate files refused; it is not served");
+            warn!(certificate = %refused.candidate.id, error = reason, "certificate not served");
         }
     }
 

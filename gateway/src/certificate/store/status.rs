@@ -1,7 +1,6 @@
 //! What the store tells people: findings at start, the state of each certificate, counters.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use handfast_plugin_host::KeyAlgorithm;
 
 use super::{CertificateStore, lock};
 use crate::certificate::unix_now;
+use crate::telemetry::error_chain;
 
 /// The CA/Browser Forum's clients warn their operators at 30 days; a certificate that lives for less than 90 is due
 /// when a third of its life is left.
@@ -105,7 +105,7 @@ impl CertificateStore {
                 source: entry.source.name.clone(),
                 files: entry.fresh.files().to_vec(),
                 state,
-                last_error: error.map(|reason| chain_of(&*reason)),
+                last_error: error.map(|reason| error_chain(&*reason)),
                 live: Some(Live {
                     names: certificate.names().to_vec(),
                     key_algorithm: certificate.key_algorithm(),
@@ -122,7 +122,7 @@ impl CertificateStore {
                 source: self.source_name(refused.source),
                 files: refused.candidate.files.clone(),
                 state: State::Refused,
-                last_error: Some(chain_of(&*refused.reason)),
+                last_error: Some(error_chain(&*refused.reason)),
                 live: None,
             });
         }
@@ -163,7 +163,7 @@ impl CertificateStore {
         }
         self.find_duplicates(&mut findings);
         for refused in lock(&self.refused).values() {
-            let (subject, text) = (refused.candidate.id.to_string(), chain_of(&*refused.reason));
+            let (subject, text) = (refused.candidate.id.to_string(), error_chain(&*refused.reason));
             findings.push(Finding::new(Severity::Error, subject, text));
         }
         findings.sort_by(|one, other| {
@@ -214,16 +214,4 @@ impl Finding {
     pub(super) fn new(severity: Severity, subject: String, text: String) -> Self {
         Self { severity, subject, text }
     }
-}
-
-/// An error and its sources in one line.
-pub(super) fn chain_of(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
