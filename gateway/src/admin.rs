@@ -96,6 +96,7 @@ fn scrape(metrics: &Metrics, snapshots: &Snapshots) -> Result<String, fmt::Error
         refused: counters.refused,
         last_good: counters.kept,
     });
+    metrics.generation(snapshots.generation());
     metrics.text()
 }
 

@@ -46,7 +46,7 @@ impl Config {
     /// Reads and checks a configuration file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            .map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
         Self::parse(path, &text)
     }
 
@@ -136,7 +136,7 @@ pub struct Policy {
     pub plugin: PathBuf,
     /// What `configure` is given: the policy's `config` table as JSON.
     pub config: String,
-    /// Wall-clock bound of one call.
+    /// How long the guest may run in one call. Ten times this is the bound by the wall clock.
     pub timeout: Duration,
     /// Bytes of linear memory of one instance.
     pub memory: usize,

@@ -20,7 +20,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::certificate::{Certificate, Ensured, Peer};
 use crate::config::{Protocol, Upstream};
 use crate::drain::DrainWatch;
-use crate::generation::Generation;
 use crate::http;
 use crate::listener::proxy_header;
 use crate::metrics::Metrics;
@@ -46,11 +45,21 @@ const CHOICES: usize = 3;
 /// What the connections of one worker thread share.
 pub struct Worker {
     pub snapshots: Arc<Snapshots>,
-    pub generation: Arc<Generation>,
     pub metrics: Arc<Metrics>,
     pub server_configs: ServerConfigs,
     pub http: http::Context,
     pub drain: DrainWatch,
+    /// The generation of the snapshot that was last seen here.
+    pub followed: AtomicU64,
+}
+
+impl Worker {
+    /// Lets go of upstream connections that a new snapshot has no use for, at the first connection after it.
+    fn follow(&self, snapshot: &Snapshot) {
+        if self.followed.swap(snapshot.generation, Ordering::Relaxed) != snapshot.generation {
+            self.http.pools.retain(&snapshot.config.upstreams);
+        }
+    }
 }
 
 /// Numbers connections over all workers, for logs.
@@ -64,6 +73,7 @@ pub async fn serve(worker: Arc<Worker>, transport: Transport, permit: OwnedSemap
     worker.metrics.connection_opened(outcome.listener());
 
     let snapshot = worker.snapshots.current();
+    worker.follow(&snapshot);
     let deadline = begun + snapshot.config.handshake_timeout;
     let established = establish(&worker, snapshot, transport, &mut outcome);
     let next = match timeout_at(deadline, established).await {
@@ -78,8 +88,8 @@ pub async fn serve(worker: Arc<Worker>, transport: Transport, permit: OwnedSemap
 
     match next {
         Next::Nothing => {}
-        Next::Http(established, validated) => {
-            let (stream, client, protocol) = http_client(id, *established, validated);
+        Next::Http { established, validated, bound } => {
+            let (stream, client, protocol) = http_client(id, *established, validated, bound);
             let summary =
                 http::serve(stream, protocol, client, worker.http.clone(), worker.drain.clone()).await;
             outcome.served(summary.requests, summary.end.as_str());
@@ -100,7 +110,13 @@ pub async fn serve(worker: Arc<Worker>, transport: Transport, permit: OwnedSemap
 
 /// What follows the handshake stages.
 enum Next {
-    Http(Box<Established>, Validated),
+    /// `bound`: requests must be for the server name that was judged. So wherever the listener has policies of its own
+    /// or asks for client certificates; elsewhere any name of the certificate will do, as browsers expect.
+    Http {
+        established: Box<Established>,
+        validated: Validated,
+        bound: bool,
+    },
     Passthrough(Transport, Arc<Upstream>),
     /// The connection was answered and closed.
     Nothing,
@@ -149,7 +165,7 @@ async fn establish(
             listener.config.default_certificate.clone(),
         )),
     };
-    match choose(&snapshot, &listener, &judged, &worker.generation, outcome).await {
+    match choose(&snapshot, &listener, &judged, &worker.snapshots, outcome).await {
         Choice::Answer(admission, certificate) => {
             let config = match worker.server_configs.of(
                 &certificate,
@@ -209,7 +225,7 @@ async fn choose(
     snapshot: &Snapshot,
     listener: &ListenerView,
     judged: &Judged,
-    generation: &Generation,
+    snapshots: &Snapshots,
     outcome: &mut Outcome,
 ) -> Choice {
     let mut round = 0;
@@ -217,7 +233,7 @@ async fn choose(
         round += 1;
         let Judged { connection, hello, certificates } = judged;
         let selection = listener.chain.select(connection, hello, certificates).await;
-        outcome.decided(&selection, generation.current());
+        outcome.decided(&selection, snapshots.generation());
         let admission = match selection.verdict {
             Selected::Admitted(admission) => admission,
             Selected::Rejected { alert } => return Choice::Reject(alert),
@@ -266,11 +282,12 @@ async fn validate(
         outcome.failed(Ending::ClientCertificate, &error);
         return refuse_established(established, AlertDescription::CERTIFICATE_UNKNOWN, outcome).await;
     }
-    let chain: Result<Vec<_>, _> =
-        established.peer_chain().iter().map(|der| Peer::new(der.clone())).collect();
-    let chain: Vec<_> = match chain {
-        Ok(chain) => {
-            chain.into_iter().map(|peer| Arc::new(peer) as Arc<dyn plugin_host::PeerCertificate>).collect()
+    // The leaf alone: of what else a client sends, webpki uses what it needs on one path and passes over the rest, and
+    // does not tell which. A policy must not take an unproven certificate for one that vouches for the client.
+    let leaf = established.peer_chain().first().map(|der| Peer::new(der.clone())).transpose();
+    let chain: Vec<_> = match leaf {
+        Ok(leaf) => {
+            leaf.into_iter().map(|peer| Arc::new(peer) as Arc<dyn plugin_host::PeerCertificate>).collect()
         }
         Err(error) => {
             outcome.failed(Ending::ClientCertificate, &error);
@@ -279,7 +296,10 @@ async fn validate(
     };
     let Judged { connection, hello, certificates } = judged;
     match listener.chain.validate(connection, hello, certificates, &chain).await {
-        Ok(validated) => Next::Http(Box::new(established), validated),
+        Ok(validated) => {
+            let bound = !listener.config.policies.is_empty() || listener.config.client_certificates.is_some();
+            Next::Http { established: Box::new(established), validated, bound }
+        }
         Err(refused) => {
             outcome.refused(&refused.decision);
             refuse_established(established, AlertDescription::new(refused.alert), outcome).await
@@ -308,9 +328,9 @@ fn http_client(
     id: u64,
     established: Established,
     validated: Validated,
+    bound: bool,
 ) -> (tokio_rustls::server::TlsStream<Transport>, Arc<http::Client>, Protocol) {
     let protocol = if established.parameters().http2 { Protocol::Http2 } else { Protocol::Http1 };
-    let authenticated = !established.peer_chain().is_empty();
     let certificate = Arc::clone(established.certificate());
     let server_name = established.hello().server_name().map(str::to_owned);
     let stream = established.into_stream();
@@ -322,7 +342,7 @@ fn http_client(
         server_address: ends.server,
         server_name,
         certificate_names: certificate.names().to_vec(),
-        bound_to_server_name: authenticated,
+        bound_to_server_name: bound,
         attributes: validated.into_attributes(),
     };
     (stream, Arc::new(client), protocol)

@@ -76,7 +76,11 @@ pub async fn accept(
         match accepted {
             Ok((stream, client)) => {
                 failing = false;
-                let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return Ok(()) };
+                let permit = tokio::select! {
+                    permit = Arc::clone(&limit).acquire_owned() => permit,
+                    () = stop.cancelled() => break,
+                };
+                let Ok(permit) = permit else { return Ok(()) };
                 serve(transport(listener, stream, client, server), permit);
             }
             Err(error) if belongs_to_one_connection(&error) => {

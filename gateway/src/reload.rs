@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use handfast_plugin_host as plugin_host;
 use tokio::runtime::Handle;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::certificate::source::watch::{SLOW_SCAN, Watch};
+use crate::certificate::store::Severity;
 use crate::certificate::{CertificateStore, Finding, Gate, StoreError};
 use crate::config::error::suggest;
 use crate::config::{Config, ConfigError, EMBEDDED_POLICY};
@@ -116,7 +117,6 @@ impl Builder {
         }
         let routing = Routing { routes: Routes::new(&config.routes), http: config.http.clone() };
         let generation = self.generation.next();
-        self.metrics.generation(generation);
         Ok(Snapshot {
             generation,
             config,
@@ -175,13 +175,21 @@ impl Builder {
         }
         let gate = Arc::new(AdmitGate::new(policies));
         let asked = Arc::clone(&gate) as Arc<dyn Gate>;
-        let (store, findings) =
-            CertificateStore::open(&config.certificate_sources, asked, self.background.clone()).await?;
+        let (store, findings) = CertificateStore::open(
+            &config.certificate_sources,
+            asked,
+            Arc::clone(&self.generation),
+            self.background.clone(),
+        )
+        .await?;
         if store.is_empty() {
             return Err(BuildError::NoCertificate { findings });
         }
         for finding in &findings {
-            warn!(finding = %finding, "certificate source");
+            match finding.severity {
+                Severity::Note => info!(finding = %finding, "certificate source"),
+                Severity::Warning | Severity::Error => warn!(finding = %finding, "certificate source"),
+            }
         }
         gate.see(&store);
         let watch = Arc::new(Watch::start(&store, SLOW_SCAN));
@@ -217,7 +225,7 @@ async fn load(path: &Path) -> Result<Config, BuildError> {
     let owned = path.to_owned();
     let loaded = tokio::task::spawn_blocking(move || Config::load(&owned)).await;
     let loaded = loaded.unwrap_or_else(|error| {
-        Err(ConfigError::Read { path: path.to_owned(), source: std::io::Error::other(error) })
+        Err(ConfigError::Read { path: path.to_owned(), cause: std::io::Error::other(error) })
     });
     Ok(loaded?)
 }

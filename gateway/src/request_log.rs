@@ -6,6 +6,7 @@ use tracing::{Level, enabled, info};
 
 use crate::http::{Client, ErrorKind, Observer, RequestOutcome};
 use crate::metrics::Metrics;
+use crate::telemetry::Excerpt;
 
 /// Where the HTTP side of a worker reports to.
 pub struct RequestLog {
@@ -33,9 +34,9 @@ impl Observer for RequestLog {
             client = %client.address,
             request_id = outcome.request_id(),
             protocol = outcome.protocol(),
-            method = %outcome.method,
-            host = outcome.host(),
-            path = outcome.path(),
+            method = %Excerpt(outcome.method.as_str()),
+            host = %Excerpt(outcome.host()),
+            path = %Excerpt(outcome.path()),
             status,
             upstream,
             endpoint = outcome.endpoint.as_deref(),
@@ -43,6 +44,7 @@ impl Observer for RequestLog {
             bytes_out = outcome.bytes_out,
             duration_us = u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX),
             error = outcome.error.map(ErrorKind::as_str),
+            detail = outcome.detail.as_deref().map(Excerpt).map(display),
             "request"
         );
     }

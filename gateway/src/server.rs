@@ -12,6 +12,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
@@ -36,6 +37,8 @@ use crate::snapshot::{Snapshot, Snapshots};
 use crate::telemetry::error_chain;
 use crate::tls::server_config::ServerConfigs;
 use crate::upstream::Pools;
+
+mod descriptors;
 
 /// Threads of the background runtime: one may compile while the other answers.
 const BACKGROUND_THREADS: usize = 2;
@@ -139,7 +142,7 @@ impl Gateway {
         let first = builder.build(Arc::new(config), None).await?;
         let sockets = bind(&first, &HashMap::new())?;
         let config = Arc::clone(&first.config);
-        let snapshots = Arc::new(Snapshots::new(first));
+        let snapshots = Arc::new(Snapshots::new(first, generation));
         let (drain, watch) = Drain::new();
         let drain = Arc::new(drain);
 
@@ -156,9 +159,8 @@ impl Gateway {
             ));
         }
 
-        let limit = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
-        let shared =
-            Shared { snapshots: Arc::clone(&snapshots), generation, metrics: Arc::clone(&metrics), limit };
+        let limit = Arc::new(Semaphore::new(descriptors::connections(config.max_connections)));
+        let shared = Shared { snapshots: Arc::clone(&snapshots), metrics: Arc::clone(&metrics), limit };
         let workers =
             (0..config.workers).map(|number| WorkerThread::start(number, shared.clone(), watch.clone()));
         let workers = workers.collect::<Result<Vec<_>, _>>().map_err(ServerError::System)?;
@@ -308,7 +310,6 @@ enum Asked {
 #[derive(Clone)]
 struct Shared {
     snapshots: Arc<Snapshots>,
-    generation: Arc<Generation>,
     metrics: Arc<Metrics>,
     limit: Arc<Semaphore>,
 }
@@ -347,7 +348,6 @@ async fn work(shared: Shared, drain: DrainWatch, mut sockets: mpsc::UnboundedRec
     let routing = Arc::clone(&shared.snapshots);
     let worker = Arc::new(Worker {
         snapshots: shared.snapshots,
-        generation: shared.generation,
         metrics: Arc::clone(&shared.metrics),
         server_configs: ServerConfigs::new(provider()),
         http: http::Context {
@@ -356,6 +356,7 @@ async fn work(shared: Shared, drain: DrainWatch, mut sockets: mpsc::UnboundedRec
             observer: Arc::new(RequestLog::new(shared.metrics)),
         },
         drain,
+        followed: AtomicU64::new(0),
     });
     while let Some(Assigned { listener, socket, stop }) = sockets.recv().await {
         let worker = Arc::clone(&worker);

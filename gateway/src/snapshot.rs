@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use crate::certificate::source::watch::Watch;
 use crate::certificate::store::CertificateStore;
 use crate::config::{Config, Listener};
+use crate::generation::Generation;
 use crate::policy::{Chain, Policies};
 use crate::route::Routing;
 use crate::trust::Trust;
@@ -61,11 +62,18 @@ impl Snapshot {
 /// The current snapshot.
 pub struct Snapshots {
     current: ArcSwap<Snapshot>,
+    generation: Arc<Generation>,
 }
 
 impl Snapshots {
-    pub fn new(first: Snapshot) -> Self {
-        Self { current: ArcSwap::from_pointee(first) }
+    pub fn new(first: Snapshot, generation: Arc<Generation>) -> Self {
+        first.gate.judge_with(&first.policies);
+        Self { current: ArcSwap::from_pointee(first), generation }
+    }
+
+    /// The number of the newest change: this snapshot, or a pair or plugin that was renewed in it.
+    pub fn generation(&self) -> u64 {
+        self.generation.current()
     }
 
     pub fn current(&self) -> Arc<Snapshot> {

@@ -4,6 +4,7 @@
 //! thread of their own, so a full pipe never holds up a worker; what does not fit is dropped and counted on exit.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -14,8 +15,8 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::config::{Log, LogFormat};
 
-/// Lines that may wait to be written.
-const QUEUED_LINES: usize = 64 << 10;
+/// Lines that may wait to be written. With [`Excerpt`]s in place of what clients chose, about 2 KiB each: 16 MiB.
+const QUEUED_LINES: usize = 8 << 10;
 
 /// Starts logging to standard error. Lines are written until the guard is dropped.
 pub fn start(log: &Log) -> Result<WorkerGuard, ParseError> {
@@ -47,6 +48,25 @@ pub fn error_chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// The beginning of a text that a client chose: what a log line needs of it, and no more than that.
+#[derive(Debug, Clone, Copy)]
+pub struct Excerpt<'a>(pub &'a str);
+
+impl Excerpt<'_> {
+    /// Bytes that are kept.
+    const KEPT: usize = 256;
+}
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(text) = *self;
+        match text.get(..text.floor_char_boundary(Self::KEPT)) {
+            Some(kept) if kept.len() < text.len() => write!(formatter, "{kept}…"),
+            _ => formatter.write_str(text),
+        }
+    }
 }
 
 /// Lets one message a second through and counts the rest.
@@ -87,6 +107,13 @@ impl Default for Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_excerpt_is_cut_between_characters() {
+        assert_eq!(Excerpt("short").to_string(), "short");
+        let long = "ä".repeat(1000);
+        assert_eq!(Excerpt(&long).to_string(), format!("{}…", "ä".repeat(128)));
+    }
 
     #[test]
     fn the_first_message_passes_and_the_next_are_counted() {

@@ -25,7 +25,9 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     }
     step("formatting", || cargo(&["fmt", "--all", "--check"]))?;
     step("plugins", || plugins::run(true))?;
-    step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"]))?;
+    step("lints", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])
+    })?;
     step("unit tests", || cargo(&["test", "--workspace", "--exclude", "handfast-tests", "--locked"]))?;
     behaviour(None)?;
     step("fuzzing", || fuzz::run(FUZZ_SECONDS))

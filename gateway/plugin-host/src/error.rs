@@ -105,7 +105,7 @@ pub enum CallError {
     HostCalls { limit: u32 },
     #[error("the policy's answer is invalid: {0}")]
     InvalidVerdict(String),
-    #[error("all instances of the pool are in use: {0}")]
+    #[error("no instance is free: {0}")]
     Busy(String),
     #[error("the policy refused its configuration, which it had accepted before: {0}")]
     Configure(String),

@@ -10,8 +10,9 @@
 //!
 //! - it was seen running in more ticks than the timeout has milliseconds. Ticks are counted only where the guest
 //!   itself runs, so time spent waiting for other work does not count; or
-//! - the wall clock has passed the timeout *and* the guest is waiting: the deadline is looked at only when a poll of
-//!   the call did not finish it.
+//! - the wall clock has passed [`PATIENCE`] times the timeout *and* the guest is waiting: that deadline is looked at
+//!   only when a poll of the call did not finish it. With the timeout itself as the deadline, calls that had yielded
+//!   once behind twenty handshakes were ended on a busy machine (40 of 25,000, an unoptimised build).
 
 use std::time::Duration;
 
@@ -33,20 +34,27 @@ pub(crate) const LOG_LINES: u32 = 16;
 /// Bytes of one message; `wit/v1`, interface `log`.
 pub(crate) const LOG_LINE_BYTES: usize = 1_024;
 
+/// How much longer than its timeout a call may take by the wall clock, waits included.
+pub(crate) const PATIENCE: u32 = 10;
+
 /// What one call of a policy may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Wall clock of one call, `configure` included where it runs within one. Rounded up to milliseconds.
+    /// How long the guest may run in one call, `configure` included where it runs within one; in milliseconds. Waits
+    /// do not count, but a call never takes more than ten times this by the wall clock.
     pub timeout: Duration,
     /// Bytes of linear memory, all memories of an instance together; at most 64 MiB.
     pub memory: usize,
     /// Calls of imported functions. A policy that reads everything about 64 certificates makes about 800.
     pub host_calls: u32,
+    /// Calls under way at once, on all threads; a further one waits for its turn. The pool's instances are shared by
+    /// all policies: without this one that dawdles would have them all, and every other policy none.
+    pub concurrency: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { timeout: Duration::from_millis(100), memory: 16 << 20, host_calls: 4_096 }
+        Self { timeout: Duration::from_millis(100), memory: 16 << 20, host_calls: 4_096, concurrency: 100 }
     }
 }
 

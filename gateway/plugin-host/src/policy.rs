@@ -19,6 +19,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Instance, Resource};
 
@@ -26,7 +27,7 @@ use self::idle::Idle;
 use crate::component::Hooks;
 use crate::error::{CallError, LoadError, Stop, call_error};
 use crate::imports::{Log, State, Subject};
-use crate::limits::{HANDLES, HOST_CALL_BYTES, Limits, on_tick};
+use crate::limits::{HANDLES, HOST_CALL_BYTES, Limits, PATIENCE, on_tick};
 use crate::plugin::Plugin;
 use crate::text::printable;
 use crate::verdict::{Decision, Validation, reason};
@@ -58,6 +59,8 @@ pub struct Policy {
     plugin: Plugin,
     config: String,
     limits: Limits,
+    /// A call holds a permit as long as it holds an instance.
+    turns: Arc<Semaphore>,
     idle: Option<Idle>,
     log: Arc<Log>,
 }
@@ -84,7 +87,8 @@ impl Policy {
             Instances::Reuse { max_idle, calls } => Some(Idle::new(max_idle, calls)),
         };
         let log = Arc::new(Log { policy: name, dropped: AtomicU64::new(0) });
-        let policy = Self { plugin: plugin.clone(), config, limits, idle, log };
+        let turns = Arc::new(Semaphore::new(usize::try_from(limits.concurrency.max(1)).unwrap_or(1)));
+        let policy = Self { plugin: plugin.clone(), config, limits, turns, idle, log };
 
         let mut lease = policy.new_lease();
         let started = policy.within_time(policy.start(&mut lease)).await;
@@ -123,12 +127,14 @@ impl Policy {
         certificates: Arc<dyn Certificates>,
     ) -> Result<Decision, CallError> {
         let Some(hook) = &self.plugin.exports().select else { return Ok(Decision::PASS) };
-        let mut lease = self.lease(Subject {
-            connection: Some(connection),
-            hello: Some(hello),
-            certificates: Some(certificates),
-            chain: Vec::new(),
-        });
+        let mut lease = self
+            .lease(Subject {
+                connection: Some(connection),
+                hello: Some(hello),
+                certificates: Some(certificates),
+                chain: Vec::new(),
+            })
+            .await?;
         let call = async {
             let instance = self.start(&mut lease).await?;
             let guest = hook.load(&mut lease.store, &instance)?;
@@ -151,12 +157,14 @@ impl Policy {
         chain: Vec<Arc<dyn PeerCertificate>>,
     ) -> Result<Validation, CallError> {
         let Some(hook) = &self.plugin.exports().validate else { return Ok(Validation::Accept(Vec::new())) };
-        let mut lease = self.lease(Subject {
-            connection: Some(connection),
-            hello: Some(hello),
-            certificates: Some(certificates),
-            chain,
-        });
+        let mut lease = self
+            .lease(Subject {
+                connection: Some(connection),
+                hello: Some(hello),
+                certificates: Some(certificates),
+                chain,
+            })
+            .await?;
         let call = async {
             let instance = self.start(&mut lease).await?;
             let guest = hook.load(&mut lease.store, &instance)?;
@@ -176,7 +184,8 @@ impl Policy {
         certificates: Arc<dyn Certificates>,
     ) -> Result<Result<(), String>, CallError> {
         let Some(hook) = &self.plugin.exports().admit else { return Ok(Ok(())) };
-        let mut lease = self.lease(Subject { certificates: Some(certificates), ..Subject::default() });
+        let mut lease =
+            self.lease(Subject { certificates: Some(certificates), ..Subject::default() }).await?;
         let lent = lease.store.data_mut().lend(certificate);
         let call = async {
             let instance = self.start(&mut lease).await?;
@@ -192,12 +201,29 @@ impl Policy {
     }
 
     /// An instance for one call: one that waits, or the makings of a new one.
-    fn lease(&self, subject: Subject) -> Lease {
+    async fn lease(&self, subject: Subject) -> Result<Lease, CallError> {
+        let turn = self.turn().await?;
         let waiting = self.idle.as_ref().and_then(Idle::take);
         let mut lease = waiting.unwrap_or_else(|| self.new_lease());
         lease.store.data_mut().subject = subject;
         lease.calls = lease.calls.saturating_add(1);
-        lease
+        lease.turn = Some(turn);
+        Ok(lease)
+    }
+
+    /// A place among the calls under way. Waits as long as a call may take; the clock is set only if it has to wait.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
+            return Ok(turn);
+        }
+        let waiting = Arc::clone(&self.turns).acquire_owned();
+        match tokio::time::timeout(self.limits.timeout.saturating_mul(PATIENCE), waiting).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(CallError::Busy(format!(
+                "{} calls of this policy are under way",
+                self.limits.concurrency
+            ))),
+        }
     }
 
     fn new_lease(&self) -> Lease {
@@ -207,7 +233,7 @@ impl Policy {
         store.set_hostcall_fuel(HOST_CALL_BYTES);
         store.set_max_component_handles(HANDLES);
         store.epoch_deadline_callback(on_tick);
-        Lease { store, instance: None, calls: 0 }
+        Lease { store, instance: None, calls: 0, turn: None }
     }
 
     /// The lease's instance, made and configured if it is not yet there.
@@ -246,7 +272,8 @@ impl Policy {
 
     /// Polls the call before the clock: one that finishes in its first poll is never late (see `limits`).
     async fn within_time<T>(&self, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
-        tokio::time::timeout(self.limits.timeout, call).await.unwrap_or_else(|_| Err(Stop::Time.into()))
+        let patience = self.limits.timeout.saturating_mul(PATIENCE);
+        tokio::time::timeout(patience, call).await.unwrap_or_else(|_| Err(Stop::Time.into()))
     }
 
     fn settle<T>(&self, lease: &mut Lease, answer: wasmtime::Result<T>) -> Result<T, CallError> {
@@ -261,6 +288,7 @@ impl Policy {
     fn keep(&self, mut lease: Lease) {
         if let Some(idle) = &self.idle {
             lease.store.data_mut().subject = Subject::default();
+            lease.turn = None;
             idle.give(lease);
         }
     }
@@ -271,6 +299,8 @@ struct Lease {
     store: Store<State>,
     instance: Option<Instance>,
     calls: u32,
+    /// Given back after the store, which is declared and so dropped before it, has left the pool.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Lease {

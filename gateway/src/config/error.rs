@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// Why a configuration was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read the configuration {}\n  = hint: {}", path.display(), read_hint(source, path))]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the configuration {}: {cause}\n  = hint: {}", path.display(), read_hint(cause, path))]
+    Read { path: PathBuf, cause: std::io::Error },
     #[error(transparent)]
     At(Box<Located>),
     /// About the whole file rather than a place in it.

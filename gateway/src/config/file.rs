@@ -18,7 +18,7 @@ use super::{
 };
 
 mod quantity;
-use quantity::{Bytes, Span};
+use quantity::{Bytes, Span, Wait};
 
 /// A whole configuration file.
 #[derive(Debug, Deserialize)]
@@ -132,7 +132,7 @@ struct CertificateSourceTable {
     #[serde(default)]
     allow_readable_keys: bool,
     #[serde(default = "two_seconds")]
-    reload_wait: Span,
+    reload_wait: Wait,
     #[serde(default)]
     tags: BTreeMap<String, String>,
 }
@@ -159,7 +159,7 @@ struct PolicyTable {
     #[serde(default)]
     on_error: OnErrorWord,
     #[serde(default = "two_seconds")]
-    reload_wait: Span,
+    reload_wait: Wait,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -611,8 +611,8 @@ fn default_source_name() -> String {
     "certificates".to_owned()
 }
 
-fn two_seconds() -> Span {
-    Span::seconds(2)
+fn two_seconds() -> Wait {
+    Wait(Duration::from_secs(2))
 }
 
 fn five_seconds() -> Span {

@@ -120,7 +120,6 @@ impl Load<plugin_host::Policy> for Loader {
         match change {
             Change::Replaced { new, .. } => {
                 let generation = self.generation.next();
-                self.metrics.generation(generation);
                 self.metrics.reload("policy", policy, true);
                 info!(policy, digest = new.digest(), generation, "policy replaced");
             }

@@ -12,6 +12,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("h2load", "nghttp2-client"),
     ("nginx", "nginx-light"),
     ("setpriv", "util-linux"),
+    ("unshare", "util-linux"),
+    ("ip", "iproute2"),
+    ("git", "git"),
+    ("python3", "python3"),
     ("c++", "g++"),
 ];
 
@@ -23,11 +27,15 @@ pub fn programs() -> Result<()> {
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     println!("==> installing {}", packages.join(" "));
-    let installed = apt(&["update", "-qq"]) && apt(&[&["install", "-y", "-qq"], packages.as_slice()].concat());
+    let installed =
+        apt(&["update", "-qq"]) && apt(&[&["install", "-y", "-qq"], packages.as_slice()].concat());
     if installed && missing.iter().all(|(program, _)| is_present(program)) {
         return Ok(());
     }
-    bail!("these programs are missing and could not be installed; as root: apt-get install {}", packages.join(" "))
+    bail!(
+        "these programs are missing and could not be installed; as root: apt-get install {}",
+        packages.join(" ")
+    )
 }
 
 fn is_present(program: &str) -> bool {

@@ -12,6 +12,7 @@ use crate::certificate::source::directory::Candidate;
 use crate::certificate::{Certificate, CertificateError, unix_now};
 use crate::config::CertificateSource;
 use crate::freshness::{Change, Contents, Fresh, Load, LoadFuture, NotLoaded, Reason};
+use crate::telemetry::error_chain;
 
 /// A pair that went live.
 pub(super) struct Entry {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// A duration: a whole number and one of `ms`, `s`, `m`, `h`.
+/// A duration above zero: a whole number and one of `ms`, `s`, `m`, `h`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span(pub(super) Duration);
 
@@ -26,13 +26,34 @@ impl Span {
     }
 }
 
+/// A duration that may be nothing: `"0s"`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Wait {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Span::parse(&text).map(|span| Self(span.0)).ok_or_else(|| no_duration(&text))
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
-            de::Error::custom(format!("`{text}` is not a duration: write a whole number and a unit, as in \"500ms\", \"10s\", \"5m\", \"1h\""))
-        })
+        match Self::parse(&text) {
+            Some(span) if !span.0.is_zero() => Ok(span),
+            Some(_) => {
+                Err(de::Error::custom(format!("`{text}` would let nothing happen: write a longer time")))
+            }
+            None => Err(no_duration(&text)),
+        }
     }
+}
+
+fn no_duration<E: de::Error>(text: &str) -> E {
+    E::custom(format!(
+        "`{text}` is not a duration: write a whole number and a unit, as in \"500ms\", \"10s\", \"5m\", \"1h\""
+    ))
 }
 
 /// A size in bytes: a whole number and one of `B`, `KiB`, `MiB`, `GiB`.
