@@ -5,10 +5,10 @@
 //! commands to paste. Nothing in the gateway knows that it is a demo.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Log, LogFormat};
 use crate::policy::Last;
 use crate::server::{self, ServerError, Start};
 use crate::telemetry;
@@ -20,7 +20,7 @@ mod upstream;
 
 use scratch::Scratch;
 
-/// The port a browser user would guess; another is taken where this one is.
+/// The port a browser user would guess. Where this one or the next is taken, any free ones are used.
 const USUAL_PORT: u16 = 8443;
 const USUAL_ADMIN_PORT: u16 = 9901;
 
@@ -35,8 +35,6 @@ pub enum DemoError {
     Pki(#[from] rcgen::Error),
     #[error("the built-in upstream does not start")]
     Upstream(#[source] io::Error),
-    #[error("no free port on 127.0.0.1")]
-    Port(#[source] io::Error),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -45,24 +43,32 @@ pub enum DemoError {
 
 /// Runs the demo until it is interrupted. A folder of the demo's own choice is removed at the end.
 pub fn run(folder: Option<PathBuf>) -> Result<(), DemoError> {
-    let port = free_port(USUAL_PORT)?;
-    let admin_port = free_port(USUAL_ADMIN_PORT)?;
     let upstream = upstream::start().map_err(DemoError::Upstream)?;
     let scratch = Scratch::create(folder)?;
-    scratch.fill(port, admin_port, upstream)?;
-
-    let config = Config::load(&scratch.config())?;
-    // A filter that does not parse would be ours: the demo goes on without a log.
-    let guard = telemetry::start(&config.log).ok();
-    let start = Start { config, path: scratch.config(), last: Last::Embedded };
-    let done = server::run(start, |_| commands::print(&scratch, port, admin_port));
-    drop(guard);
-    Ok(done?)
+    scratch.fill()?;
+    // The filter is ours and parses.
+    let log = telemetry::start(&Log { format: LogFormat::Text, filter: "info".to_owned() }).ok();
+    let usual = Ports { listener: USUAL_PORT, admin: USUAL_ADMIN_PORT };
+    let done = match serve(&scratch, usual, upstream) {
+        Err(DemoError::Server(ServerError::Bind { .. } | ServerError::Admin { .. })) => {
+            serve(&scratch, Ports { listener: 0, admin: 0 }, upstream)
+        }
+        done => done,
+    };
+    drop(log);
+    done
 }
 
-/// The usual port, or any free one where it is taken.
-fn free_port(usual: u16) -> Result<u16, DemoError> {
-    let bind = |port| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let socket = bind(usual).or_else(|_| bind(0)).map_err(DemoError::Port)?;
-    socket.local_addr().map(|address| address.port()).map_err(DemoError::Port)
+/// The ports to listen on; 0 for any free one.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    listener: u16,
+    admin: u16,
+}
+
+fn serve(scratch: &Scratch, ports: Ports, upstream: SocketAddr) -> Result<(), DemoError> {
+    scratch.configure(ports, upstream)?;
+    let config = Config::load(&scratch.config())?;
+    let start = Start { config, path: scratch.config(), last: Last::Embedded };
+    Ok(server::run(start, |addresses| commands::print(scratch, addresses))?)
 }

@@ -69,8 +69,12 @@ pub struct Start {
     pub last: Last,
 }
 
-/// The addresses the gateway listens on, by the name of the listener.
-pub type Addresses = Vec<(String, SocketAddr)>;
+/// Where a gateway listens: the ports that the system chose where the configuration says 0.
+pub struct Addresses {
+    /// By the name of the listener.
+    pub listeners: HashMap<String, SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
 
 /// Runs the gateway until a signal ends it. `ready` is called once, when every listener accepts.
 pub fn run(start: Start, ready: impl FnOnce(&Addresses)) -> Result<(), ServerError> {
@@ -146,11 +150,13 @@ impl Gateway {
         let (drain, watch) = Drain::new();
         let drain = Arc::new(drain);
 
-        if let Some(admin) = &config.admin {
-            let failed = |cause| ServerError::Admin { address: admin.address, cause };
-            let socket = tokio::net::TcpListener::bind(admin.address).await.map_err(failed)?;
+        let mut admin = None;
+        if let Some(configured) = &config.admin {
+            let failed = |cause| ServerError::Admin { address: configured.address, cause };
+            let socket = tokio::net::TcpListener::bind(configured.address).await.map_err(failed)?;
             let address = socket.local_addr().map_err(failed)?;
             info!(%address, "admin listening");
+            admin = Some(address);
             tokio::spawn(admin::serve(
                 socket,
                 Arc::clone(&metrics),
@@ -169,7 +175,7 @@ impl Gateway {
         let mut gateway = Self { reloader, snapshots, metrics, workers, listening: HashMap::new() };
         gateway.listen(sockets);
         info!(generation = gateway.snapshots.current().generation, workers = config.workers, "ready");
-        ready(&gateway.addresses());
+        ready(&gateway.addresses(admin));
 
         gateway.tend(&mut signals).await;
         gateway.drain(&drain, &mut signals).await;
@@ -246,8 +252,9 @@ impl Gateway {
         }
     }
 
-    fn addresses(&self) -> Addresses {
-        self.listening.iter().map(|(name, listening)| (name.clone(), listening.address)).collect()
+    fn addresses(&self, admin: Option<SocketAddr>) -> Addresses {
+        let listeners = self.listening.iter().map(|(name, listening)| (name.clone(), listening.address));
+        Addresses { listeners: listeners.collect(), admin }
     }
 
     async fn drain(self, drain: &Drain, signals: &mut Signals) {

@@ -1,11 +1,15 @@
 //! What the demo prints: commands to paste, each on a line of its own, each of which exits 0.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::scratch::Scratch;
+use crate::server::Addresses;
 
 /// Prints the commands to standard output, two spaces before each.
-pub(super) fn print(scratch: &Scratch, port: u16, admin_port: u16) {
+pub(super) fn print(scratch: &Scratch, addresses: &Addresses) {
+    let port = addresses.listeners.values().next().map_or(0, SocketAddr::port);
+    let admin_port = addresses.admin.as_ref().map_or(0, SocketAddr::port);
     print!("{}", text(scratch.path(), scratch.is_kept(), port, admin_port));
 }
 

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::DemoError;
 use super::pki::{Authority, KeyType, Pair};
+use super::{DemoError, Ports};
 use crate::reload::EMBEDDED_PLUGIN;
 
 /// A policy that lets nobody in, as WebAssembly text: what the demo swaps in.
@@ -50,8 +50,8 @@ impl Scratch {
         self.path.join("handfast.toml")
     }
 
-    /// Writes certificates, plugins and the configuration.
-    pub(super) fn fill(&self, port: u16, admin_port: u16, upstream: SocketAddr) -> Result<(), DemoError> {
+    /// Writes certificates and plugins.
+    pub(super) fn fill(&self) -> Result<(), DemoError> {
         let authority = Authority::new("Handfast demo CA")?;
         self.write("ca.pem", authority.pem().as_bytes())?;
         for name in ["shop.localhost", "blog.localhost"] {
@@ -68,8 +68,13 @@ impl Scratch {
         self.write("plugins/open.wasm", EMBEDDED_PLUGIN)?;
         self.write("plugins/closed.wat", CLOSED.as_bytes())?;
         self.write("plugins/live", EMBEDDED_PLUGIN)?;
-        self.folder("incoming")?;
-        self.write("handfast.toml", configuration(port, admin_port, upstream).as_bytes())
+        self.folder("incoming")
+    }
+
+    /// Writes the configuration, over one that was there.
+    pub(super) fn configure(&self, ports: Ports, upstream: SocketAddr) -> Result<(), DemoError> {
+        let path = self.config();
+        fs::write(&path, configuration(ports, upstream)).map_err(|source| DemoError::Folder { path, source })
     }
 
     fn write_pair(&self, stem: &str, pair: &Pair) -> Result<(), DemoError> {
@@ -110,7 +115,7 @@ impl Drop for Scratch {
     }
 }
 
-fn configuration(port: u16, admin_port: u16, upstream: SocketAddr) -> String {
+fn configuration(Ports { listener, admin }: Ports, upstream: SocketAddr) -> String {
     format!(
         r#"# Written by `handfast demo`. Change it and send SIGHUP to see a reload.
 
@@ -119,7 +124,7 @@ state-directory = "state"
 
 [[listener]]
 name = "https"
-address = "127.0.0.1:{port}"
+address = "127.0.0.1:{listener}"
 policies = ["live"]
 
 [[certificate-source]]
@@ -140,7 +145,7 @@ hosts = ["*"]
 upstream = "mirror"
 
 [admin]
-address = "127.0.0.1:{admin_port}"
+address = "127.0.0.1:{admin}"
 "#
     )
 }

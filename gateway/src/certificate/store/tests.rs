@@ -26,7 +26,7 @@ async fn open(folder: &Path) -> (Arc<CertificateStore>, Vec<Finding>) {
 }
 
 async fn open_with(folder: &Path, gate: Arc<dyn Gate>) -> (Arc<CertificateStore>, Vec<Finding>) {
-    CertificateStore::open(&[source(folder)], gate, Handle::current()).await.unwrap()
+    CertificateStore::open(&[source(folder)], gate, Arc::default(), Handle::current()).await.unwrap()
 }
 
 fn ids(found: &[Arc<Certificate>]) -> Vec<&str> {
@@ -132,7 +132,13 @@ async fn broken_pairs_are_findings_and_the_others_serve() {
     assert!(store.look_again("b.example").await);
     assert_eq!(state(&store, "mixed"), Some(State::Current));
     assert!(matches!(
-        CertificateStore::open(&[source(&root.join("none"))], Arc::new(OpenGate), Handle::current()).await,
+        CertificateStore::open(
+            &[source(&root.join("none"))],
+            Arc::new(OpenGate),
+            Arc::default(),
+            Handle::current()
+        )
+        .await,
         Err(StoreError::Source { .. })
     ));
 }
@@ -144,12 +150,12 @@ async fn a_replaced_pair_is_served_at_the_next_check_with_its_new_names() {
     authority.pair(&["a.example", "b.example"]).write_as(&folder.path().join("a"));
     let (store, _) = open(folder.path()).await;
     let old = store.by_id("a").unwrap();
-    let generation = store.generation();
+    let generation = store.generation.current();
     let new = authority.pair(&["b.example", "c.example"]);
     new.write_as(&folder.path().join("a"));
     let Ensured::Replaced(replaced) = store.ensure_fresh(&old).await else { panic!("not replaced") };
     assert_eq!(replaced.fingerprint(), new.fingerprint());
-    assert!(store.generation() > generation);
+    assert!(store.generation.current() > generation);
     assert!(store.find("a.example").is_empty());
     assert_eq!(ids(&store.find("b.example")), ["a"]);
     assert_eq!(ids(&store.find("c.example")), ["a"]);
