@@ -219,7 +219,7 @@ impl Gateway {
                 self.listen(sockets);
                 info!(generation, "configuration reloaded");
                 let snapshot = self.snapshots.current();
-                snapshot.certificates.rescan().await;
+                snapshot.certificates.retry_refused().await;
                 true
             }
             Err(error) => {
