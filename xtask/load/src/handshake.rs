@@ -2,8 +2,8 @@
 //!
 //! A TLS 1.3 client is done before the server has read its last flight. The server's ticket shows that it has, so the
 //! client waits for one before it closes, as a client with a request would: a goodbye in the same packet as the last
-//! flight would spare the server a wake-up that it has in life. After the goodbye it waits for the server to close, so when an
-//! operation is over the server has nothing left to do for it.
+//! flight would spare the server a wake-up that it has in life. After the goodbye it waits for the server to close, so
+//! when an operation is over the server has nothing left to do for it.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};

@@ -27,8 +27,6 @@ pub(super) fn describe() -> Result<Machine> {
     let cpu = field("/proc/cpuinfo", "model name", ':');
     let system = field("/etc/os-release", "PRETTY_NAME", '=').trim_matches('"').to_owned();
     let average = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let rustc = said("rustc", &["--version"]);
-    let openssl = said("openssl", &["version"]);
     Ok(Machine {
         cpu,
         cores: processor::allowed_cores()?.len(),
@@ -38,9 +36,9 @@ pub(super) fn describe() -> Result<Machine> {
         commit: said("git", &["describe", "--always", "--dirty", "--exclude=*"]),
         versions: BTreeMap::from([
             ("handfast", env!("CARGO_PKG_VERSION").to_owned()),
-            ("nginx", said("nginx", &["-v"])),
-            ("openssl", openssl),
-            ("rustc", rustc),
+            ("nginx", said("nginx", &["-v"]).replace("nginx version: ", "")),
+            ("openssl", said("openssl", &["version"])),
+            ("rustc", said("rustc", &["--version"])),
         ]),
     })
 }

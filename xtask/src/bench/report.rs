@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::figure::Figure;
 use super::machine::Machine;
 use super::round::Measured;
-use super::samples::Summary;
+use super::samples::{Summary, short};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -67,7 +67,7 @@ impl Report {
             let spread = format!("{:.2} to {:.2} × ({:+.1} µs)", ratios.min, ratios.max, difference.median);
             row(&mut table, peer, cost, &format!("{ratio:.2} ×"), &spread)?;
             line.peers.insert(name, cost);
-            line.ratios.insert(name, ratio);
+            line.ratios.insert(name, short(ratio));
             line.differences.insert(name, difference);
             line.rates.insert(name, peer.rate.summary()?);
         }

@@ -35,8 +35,13 @@ impl Samples {
         let half = sorted.len() / 2;
         let median =
             if sorted.len() % 2 == 1 { middle(half) } else { (middle(half - 1) + middle(half)) / 2.0 };
-        Ok(Summary { median, min, max, runs: sorted.len() })
+        Ok(Summary { median: short(median), min: short(min), max: short(max), runs: sorted.len() })
     }
+}
+
+/// Two digits: the third is noise, and hides the others.
+pub(super) fn short(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
 }
 
 #[cfg(test)]
