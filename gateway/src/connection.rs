@@ -22,7 +22,7 @@ use crate::config::{Protocol, Upstream};
 use crate::drain::DrainWatch;
 use crate::http;
 use crate::listener::proxy_header;
-use crate::metrics::Metrics;
+use crate::metrics::{ListenerCounters, Metrics};
 use crate::policy::{Admission, Selected, Validated};
 use crate::snapshot::{ListenerView, Snapshot, Snapshots};
 use crate::tls::server_config::ServerConfigs;
@@ -66,11 +66,16 @@ impl Worker {
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
 /// Serves a connection to its end. The permit is its place among the open connections.
-pub async fn serve(worker: Arc<Worker>, transport: Transport, permit: OwnedSemaphorePermit) {
+pub async fn serve(
+    worker: Arc<Worker>,
+    counters: Arc<ListenerCounters>,
+    transport: Transport,
+    permit: OwnedSemaphorePermit,
+) {
     let begun = Instant::now();
     let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     let mut outcome = Outcome::new(id, transport.ends());
-    worker.metrics.connection_opened(outcome.listener());
+    counters.connection_opened();
 
     let snapshot = worker.snapshots.current();
     worker.follow(&snapshot);
@@ -84,7 +89,7 @@ pub async fn serve(worker: Arc<Worker>, transport: Transport, permit: OwnedSemap
         }
     };
     outcome.handshake_took(begun.elapsed());
-    outcome.count(&worker.metrics);
+    outcome.count(&counters);
 
     match next {
         Next::Nothing => {}
@@ -96,15 +101,13 @@ pub async fn serve(worker: Arc<Worker>, transport: Transport, permit: OwnedSemap
         }
         Next::Passthrough(transport, upstream) => {
             let mut drain = worker.drain.clone();
-            let ended = tokio::select! {
-                ended = passthrough::relay(transport, &upstream) => ended,
-                () = drain_deadline(&mut drain, &worker) => passthrough::Ended::drained(),
-            };
+            let drained = drain_deadline(&mut drain, &worker);
+            let ended = passthrough::relay(transport, &upstream, drained).await;
             outcome.relayed(&ended);
         }
     }
     outcome.log();
-    worker.metrics.connection_closed();
+    counters.connection_closed();
     drop(permit);
 }
 

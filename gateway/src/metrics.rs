@@ -102,34 +102,31 @@ impl Metrics {
         metrics
     }
 
-    pub fn connection_opened(&self, listener: &str) {
-        self.connections.get_or_create(&vec![("listener", listener.to_owned())]).inc();
-        self.open.inc();
-    }
-
-    pub fn connection_closed(&self) {
-        self.open.dec();
-    }
-
-    /// `outcome` is the `verdict` of the connection's outcome line, or `failed` and `timeout`.
-    pub fn handshake(&self, listener: &str, outcome: &'static str, resumed: bool, took: Duration) {
-        let resumed = if resumed { "true" } else { "false" };
-        let labels = vec![
-            ("listener", listener.to_owned()),
-            ("outcome", outcome.to_owned()),
-            ("resumed", resumed.to_owned()),
-        ];
-        self.handshakes.get_or_create(&labels).inc();
-        if outcome == "certificate" {
-            self.handshake_duration.observe(took.as_secs_f64());
+    /// The counters of one listener.
+    pub fn listener(&self, listener: &str) -> ListenerCounters {
+        let answered = |resumed| {
+            self.handshakes.get_or_create_owned(&handshake_labels(listener, "certificate", resumed))
+        };
+        ListenerCounters {
+            listener: listener.to_owned(),
+            connections: self.connections.get_or_create_owned(&vec![("listener", listener.to_owned())]),
+            open: self.open.clone(),
+            answered: answered(false),
+            answered_resumed: answered(true),
+            duration: self.handshake_duration.clone(),
+            handshakes: self.handshakes.clone(),
         }
     }
 
-    pub fn policy_call(&self, policy: &str, hook: &'static str, outcome: &'static str, took: Duration) {
-        let mut labels = vec![("policy", policy.to_owned()), ("hook", hook.to_owned())];
-        self.policy_duration.get_or_create(&labels).observe(took.as_secs_f64());
-        labels.push(("outcome", outcome.to_owned()));
-        self.policy_calls.get_or_create(&labels).inc();
+    /// The counters of one hook of one policy.
+    pub fn policy(&self, policy: &str, hook: &'static str) -> PolicyCounters {
+        let labels = vec![("policy", policy.to_owned()), ("hook", hook.to_owned())];
+        PolicyCounters {
+            succeeded: self.policy_calls.get_or_create_owned(&with_outcome(&labels, "ok")),
+            duration: self.policy_duration.get_or_create_owned(&labels),
+            calls: self.policy_calls.clone(),
+            labels,
+        }
     }
 
     /// `status` is shortened to its class (`2xx`): one series a status and upstream would be too many.
@@ -177,6 +174,71 @@ impl fmt::Debug for Metrics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Metrics")
     }
+}
+
+/// What is counted on the way of every connection of a listener. The series that nearly all of them end in are looked up
+/// once: a look-up by labels allocates for each of them.
+pub struct ListenerCounters {
+    listener: String,
+    connections: Counter,
+    open: Gauge,
+    answered: Counter,
+    answered_resumed: Counter,
+    duration: Histogram,
+    handshakes: Family<Labels, Counter>,
+}
+
+impl ListenerCounters {
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+        self.open.inc();
+    }
+
+    pub fn connection_closed(&self) {
+        self.open.dec();
+    }
+
+    /// `outcome` is the `verdict` of the connection's outcome line, or `failed` and `timeout`.
+    pub fn handshake(&self, outcome: &'static str, resumed: bool, took: Duration) {
+        match (outcome, resumed) {
+            ("certificate", false) => self.answered.inc(),
+            ("certificate", true) => self.answered_resumed.inc(),
+            _ => self.handshakes.get_or_create(&handshake_labels(&self.listener, outcome, resumed)).inc(),
+        };
+        if outcome == "certificate" {
+            self.duration.observe(took.as_secs_f64());
+        }
+    }
+}
+
+/// What is counted at every call of a hook.
+pub struct PolicyCounters {
+    succeeded: Counter,
+    duration: Histogram,
+    calls: Family<Labels, Counter>,
+    labels: Labels,
+}
+
+impl PolicyCounters {
+    /// `outcome` is `ok` or the kind of the error.
+    pub fn call(&self, outcome: &'static str, took: Duration) {
+        self.duration.observe(took.as_secs_f64());
+        match outcome {
+            "ok" => self.succeeded.inc(),
+            _ => self.calls.get_or_create(&with_outcome(&self.labels, outcome)).inc(),
+        };
+    }
+}
+
+fn handshake_labels(listener: &str, outcome: &'static str, resumed: bool) -> Labels {
+    let resumed = if resumed { "true" } else { "false" };
+    vec![("listener", listener.to_owned()), ("outcome", outcome.to_owned()), ("resumed", resumed.to_owned())]
+}
+
+fn with_outcome(labels: &Labels, outcome: &'static str) -> Labels {
+    let mut labels = labels.clone();
+    labels.push(("outcome", outcome.to_owned()));
+    labels
 }
 
 fn reload_labels(what: &'static str, name: &str, succeeded: bool) -> Labels {

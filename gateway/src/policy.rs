@@ -20,7 +20,7 @@ use http::{HeaderName, HeaderValue};
 use tracing::warn;
 
 use crate::config::{EMBEDDED_POLICY, Listener, OnError};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PolicyCounters};
 
 pub mod decision;
 pub mod native;
@@ -39,7 +39,6 @@ pub struct Policies {
     slots: Vec<Arc<Slot>>,
     embedded: Arc<plugin_host::Policy>,
     chains: HashMap<String, Arc<Chain>>,
-    metrics: Arc<Metrics>,
 }
 
 impl Policies {
@@ -49,20 +48,20 @@ impl Policies {
         embedded: Arc<plugin_host::Policy>,
         listeners: &[Arc<Listener>],
         last: Last,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Self {
         let chains = listeners.iter().map(|listener| {
             let of = |name: &String| slots.iter().find(|slot| slot.name() == name).cloned();
             let chain = Chain {
                 slots: listener.policies.iter().filter_map(of).collect(),
                 embedded: Arc::clone(&embedded),
+                embedded_calls: metrics.policy(EMBEDDED_POLICY, "select"),
                 last,
-                metrics: Arc::clone(&metrics),
             };
             (listener.name.clone(), Arc::new(chain))
         });
         let chains = chains.collect();
-        Self { slots, embedded, chains, metrics }
+        Self { slots, embedded, chains }
     }
 
     /// The policies that judge the connections of a listener.
@@ -93,7 +92,7 @@ impl Policies {
             }
             let begun = Instant::now();
             let answer = policy.admit(Arc::clone(&certificate), Arc::clone(&certificates)).await;
-            self.metrics.policy_call(slot.name(), "admit", outcome(&answer), begun.elapsed());
+            slot.counters().admit.call(outcome(&answer), begun.elapsed());
             match answer {
                 Ok(Ok(())) => {}
                 Ok(Err(reason)) => return Err(format!("the policy `{}` refuses it: {reason}", slot.name())),
@@ -122,8 +121,8 @@ pub enum Last {
 pub struct Chain {
     slots: Vec<Arc<Slot>>,
     embedded: Arc<plugin_host::Policy>,
+    embedded_calls: PolicyCounters,
     last: Last,
-    metrics: Arc<Metrics>,
 }
 
 /// What the chain decided about a ClientHello, and how.
@@ -196,7 +195,7 @@ impl Chain {
             let answer =
                 policy.select(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates)).await;
             let answer = answer.and_then(|decision| known(decision, certificates.as_ref()));
-            self.metrics.policy_call(slot.name(), "select", outcome(&answer), called.elapsed());
+            slot.counters().select.call(outcome(&answer), called.elapsed());
             match answer {
                 Ok(plugin_host::Decision { verdict: Verdict::Pass, .. }) => {}
                 Ok(decision) => {
@@ -230,7 +229,7 @@ impl Chain {
         let policy = &self.embedded;
         let answer = policy.select(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates)).await;
         let answer = answer.and_then(|decision| known(decision, certificates.as_ref()));
-        self.metrics.policy_call(EMBEDDED_POLICY, "select", outcome(&answer), called.elapsed());
+        self.embedded_calls.call(outcome(&answer), called.elapsed());
         match answer {
             Ok(decision) => selection(decision, EMBEDDED_POLICY, Some(policy.digest()), begun, failures),
             Err(error) => {
@@ -266,7 +265,7 @@ impl Chain {
             let answer = policy
                 .validate(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates), chain.to_vec())
                 .await;
-            self.metrics.policy_call(slot.name(), "validate", outcome(&answer), called.elapsed());
+            slot.counters().validate.call(outcome(&answer), called.elapsed());
             match answer {
                 Ok(Validation::Accept(accepted)) => join(&mut attributes, accepted),
                 Ok(Validation::Reject { alert, reason }) => {

@@ -149,13 +149,7 @@ impl Builder {
                 ),
             });
         }
-        Ok(Policies::new(
-            slots,
-            Arc::clone(&self.embedded),
-            &config.listeners,
-            self.last,
-            Arc::clone(&self.metrics),
-        ))
+        Ok(Policies::new(slots, Arc::clone(&self.embedded), &config.listeners, self.last, &self.metrics))
     }
 
     async fn certificates(

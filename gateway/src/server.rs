@@ -369,8 +369,14 @@ async fn work(shared: Shared, drain: DrainWatch, mut sockets: mpsc::UnboundedRec
         let worker = Arc::clone(&worker);
         let limit = Arc::clone(&shared.limit);
         tokio::spawn(async move {
+            let counters = Arc::new(worker.metrics.listener(&listener));
             let serve = |transport, permit| {
-                tokio::spawn(connection::serve(Arc::clone(&worker), transport, permit));
+                tokio::spawn(connection::serve(
+                    Arc::clone(&worker),
+                    Arc::clone(&counters),
+                    transport,
+                    permit,
+                ));
             };
             if let Err(error) = listener::accept(&listener, socket, limit, stop, serve).await {
                 error!(listener, %error, "the listener ended");

@@ -10,7 +10,7 @@ use tracing::{Level, enabled, info};
 
 use super::passthrough::Ended;
 use crate::certificate::Certificate;
-use crate::metrics::Metrics;
+use crate::metrics::ListenerCounters;
 use crate::policy::decision::Decision;
 use crate::policy::{Selected, Selection};
 use crate::telemetry::error_chain;
@@ -87,10 +87,6 @@ impl Outcome {
             relayed: None,
             end: None,
         }
-    }
-
-    pub(super) fn listener(&self) -> &str {
-        &self.ends.listener
     }
 
     pub(super) fn ends(&mut self, ends: &Arc<Ends>) {
@@ -181,7 +177,7 @@ impl Outcome {
     }
 
     /// Counts the handshake.
-    pub(super) fn count(&self, metrics: &Metrics) {
+    pub(super) fn count(&self, counters: &ListenerCounters) {
         let outcome = match (self.end, self.verdict) {
             (Some("handshake-timeout"), _) => "timeout",
             (Some(_), _) => "failed",
@@ -189,7 +185,7 @@ impl Outcome {
             (None, None) => "failed",
         };
         let resumed = self.parameters.is_some_and(|parameters| parameters.resumed);
-        metrics.handshake(self.listener(), outcome, resumed, self.handshake_took);
+        counters.handshake(outcome, resumed, self.handshake_took);
     }
 
     /// The one line. JA4 is computed here, so that a gateway that logs less does not pay for it.

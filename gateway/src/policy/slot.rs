@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::config::{self, OnError};
 use crate::freshness::{Change, Contents, Fresh, Load, LoadFuture, Reason, Refusal};
 use crate::generation::Generation;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PolicyCounters};
 use crate::telemetry::{Throttle, error_chain};
 
 /// Bytes of a component that are read. The host refuses less than this by itself.
@@ -42,7 +42,15 @@ impl SlotError {
 pub struct Slot {
     config: Arc<config::Policy>,
     loaded: Arc<Fresh<plugin_host::Policy>>,
+    counters: HookCounters,
     complaints: Throttle,
+}
+
+/// The counters of a policy's hooks.
+pub struct HookCounters {
+    pub select: PolicyCounters,
+    pub validate: PolicyCounters,
+    pub admit: PolicyCounters,
 }
 
 impl Slot {
@@ -54,12 +62,14 @@ impl Slot {
         generation: Arc<Generation>,
     ) -> Result<Self, SlotError> {
         let files = vec![config.plugin.clone()];
+        let of = |hook| metrics.policy(&config.name, hook);
+        let counters = HookCounters { select: of("select"), validate: of("validate"), admit: of("admit") };
         let loader =
             Arc::new(Loader { host: host.clone(), config: Arc::clone(&config), metrics, generation });
         let loaded = Fresh::load(files, LARGEST_PLUGIN, loader, background).await.map_err(|failed| {
             SlotError { policy: config.name.clone(), plugin: config.plugin.clone(), source: failed.reason }
         })?;
-        Ok(Self { config, loaded, complaints: Throttle::new() })
+        Ok(Self { config, loaded, counters, complaints: Throttle::new() })
     }
 
     pub fn name(&self) -> &str {
@@ -68,6 +78,10 @@ impl Slot {
 
     pub fn config(&self) -> &config::Policy {
         &self.config
+    }
+
+    pub fn counters(&self) -> &HookCounters {
+        &self.counters
     }
 
     pub fn on_error(&self) -> OnError {
