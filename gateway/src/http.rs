@@ -38,6 +38,7 @@ pub mod forward;
 pub mod head_watch;
 pub mod header;
 pub mod outcome;
+pub mod relay;
 pub mod request;
 pub mod request_id;
 pub mod session;
@@ -182,7 +183,8 @@ where
     let max_head = session.bounds.max_header_bytes;
     let mut builder = http1::Builder::new();
     builder
-        // A client may close its sending side first and still wait for the answer (gnutls-cli, some health checks).
+        // A client may close its sending side first and still wait for the answer (gnutls-cli, some health checks);
+        // one that is gone is noticed by `ClientIo`.
         .half_close(true)
         .keep_alive(true)
         .header_read_timeout(None)
