@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
+
 use super::harness::*;
 use crate::http::{End, ErrorKind};
 
-fn get() -> http::Request<http_body_util::Full<bytes::Bytes>> {
+fn get() -> http::Request<Full<Bytes>> {
     http::Request::get("https://a.example/").body(empty()).unwrap()
 }
 
@@ -80,4 +83,22 @@ async fn resting_connections_are_bounded() {
         }
     }
     assert!(upstream.accepted() >= 5, "{}", upstream.accepted());
+}
+
+#[tokio::test]
+async fn responses_that_one_client_does_not_read_do_not_stop_those_of_others() {
+    // All over one upstream connection, whose window was once that of sixteen streams.
+    const BODY: Bytes = Bytes::from_static(&[b'x'; 256 << 10]);
+    let upstream = Upstream::http2(|_| async { http::Response::new(Full::new(BODY)) }).await;
+    let gateway = setup(upstream.address).http2().http2_upstream().start().await;
+    let mut unwilling = gateway.connect_http2_with_window(1).await;
+    let mut unread = Vec::new();
+    for _ in 0..90 {
+        unread.push(soon(unwilling.send_request(get())).await.unwrap());
+    }
+    let mut client = gateway.connect_http2().await;
+    let response = soon(client.send_request(get())).await.unwrap();
+    assert_eq!(text(response).await.len(), BODY.len());
+    assert_eq!(upstream.accepted(), 1);
+    drop(unread);
 }

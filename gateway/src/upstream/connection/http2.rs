@@ -1,6 +1,11 @@
 //! An HTTP/2 connection to an endpoint, by prior knowledge (RFC 9113 section 3.3), shared by many requests.
 //!
 //! Its work is done by a task of its own, which ends when the last handle and the last stream are gone.
+//!
+//! # Memo: windows
+//! A response that its client does not read keeps its stream's window full, and with it that part of the connection's.
+//! So the connection's window is the sum of all streams': whatever some clients leave unread, the others have room. It
+//! is a promise and not memory; what a client can make us hold is still its own streams' windows, until `body_timeout`.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -23,9 +28,14 @@ use super::{BUFFER, MAX_HEAD, Timeouts};
 /// Requests at once on one connection; the next ones open another. The least a server should allow (RFC 9113
 /// section 6.5.2); one that allows fewer makes the rest wait within hyper.
 const MAX_STREAMS: usize = 100;
-/// The connection window: several streams' worth, Envoy's advice for the edge.
-const CONNECTION_WINDOW: u32 = 1 << 20;
 const STREAM_WINDOW: u32 = BUFFER as u32;
+/// Envoy's advice for the edge, 1 MiB, is for clients: here sixteen unread responses of one would stop all others.
+const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
+/// See the memo; and no window may be larger than 2^31 - 1 (RFC 9113 section 6.9.1).
+const _: () = assert!(
+    CONNECTION_WINDOW as usize >= MAX_STREAMS * STREAM_WINDOW as usize
+        && CONNECTION_WINDOW <= i32::MAX as u32
+);
 /// Finds an upstream that vanished without a word while requests wait for it.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
