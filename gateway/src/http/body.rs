@@ -5,22 +5,27 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::outcome::{ErrorKind, Record};
-use super::stream_guard::{Polled, note};
+use super::stream_guard::{Polled, is_cutting, note};
 use crate::upstream::{BodyError, ResponseBody};
 
 pub(super) struct Body {
     source: Source,
     /// `None` where something else tells how the request ended.
     record: Option<Box<Record>>,
+    /// For HTTP/2, whose streams must not be over before the client has made room (see [`super::stream_guard`]).
+    keeps_last: bool,
+    /// The last byte, kept back.
+    last: Option<Bytes>,
 }
 
 enum Source {
     Text(Bytes),
-    Upstream { body: ResponseBody, _connection: Option<OwnedSemaphorePermit> },
+    Upstream { body: ResponseBody, connection: Option<OwnedSemaphorePermit> },
 }
 
 impl Body {
@@ -33,16 +38,17 @@ impl Body {
         connection: Option<OwnedSemaphorePermit>,
         record: Box<Record>,
     ) -> Self {
-        Self::new(Source::Upstream { body, _connection: connection }, record)
+        Self::new(Source::Upstream { body, connection }, record)
     }
 
     /// Of a 101.
     pub(super) fn none() -> Self {
-        Self { source: Source::Text(Bytes::new()), record: None }
+        Self { source: Source::Text(Bytes::new()), record: None, keeps_last: false, last: None }
     }
 
     fn new(source: Source, mut record: Box<Record>) -> Self {
-        let mut body = Self { source, record: None };
+        let keeps_last = record.outcome.version == Version::HTTP_2;
+        let mut body = Self { source, record: None, keeps_last, last: None };
         // hyper drops a body that is at its end without polling it.
         record.complete = body.is_end_stream();
         body.record = Some(record);
@@ -50,10 +56,55 @@ impl Body {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.source {
-            Source::Text(text) if text.is_empty() => Poll::Ready(None),
-            Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
-            Source::Upstream { body, .. } => Pin::new(body).poll_frame(context),
+        if let Some(last) = self.last.take() {
+            return Poll::Ready(Some(Ok(Frame::data(last))));
+        }
+        let polled = self.source.poll(context);
+        if !self.source.is_at_end() {
+            return polled;
+        }
+        if let Source::Upstream { connection, .. } = &mut self.source {
+            // The client may take its time; another request may have the place.
+            *connection = None;
+        }
+        polled.map_ok(|frame| if self.keeps_last { self.keep_last(frame) } else { frame })
+    }
+
+    fn keep_last(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut data) if data.len() > 1 => {
+                self.last = Some(data.split_off(data.len() - 1));
+                Frame::data(data)
+            }
+            Ok(data) => Frame::data(data),
+            Err(frame) => frame,
+        }
+    }
+}
+
+impl Source {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Text(text) if text.is_empty() => Poll::Ready(None),
+            Self::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+            Self::Upstream { body, .. } => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::Upstream { body, .. } => body.is_end_stream(),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if is_cutting()
+            && let Some(record) = &mut self.record
+        {
+            record.complete = false;
         }
     }
 }
@@ -83,14 +134,12 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Text(text) => text.is_empty(),
-            Source::Upstream { body, .. } => body.is_end_stream(),
-        }
+        self.last.is_none() && self.source.is_at_end()
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            _ if self.last.is_some() => SizeHint::with_exact(1),
             Source::Text(text) => SizeHint::with_exact(text.len() as u64),
             Source::Upstream { body, .. } => body.size_hint(),
         }

@@ -200,3 +200,34 @@ async fn an_http2_stream_that_is_not_read_is_reset_and_the_others_go_on() {
     assert_eq!(text(client.send_request(small).await.unwrap()).await, "xx");
     drop(big);
 }
+
+/// Fits the queues of the HTTP/2 implementation with ease.
+const SMALL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789";
+
+#[tokio::test]
+async fn an_http2_response_that_fits_every_queue_but_not_the_window_is_reset_too() {
+    let upstream = Upstream::fixed(SMALL).await;
+    let mut setup = setup(upstream.address).http2();
+    setup.http.body_timeout = SHORT;
+    let mut gateway = setup.start().await;
+    for window in [1, 9] {
+        let mut client = gateway.connect_http2_with_window(window).await;
+        let request = http::Request::get("https://a.example/").body(empty()).unwrap();
+        let unread = client.send_request(request).await.unwrap();
+        assert_eq!(gateway.outcome().await.error, Some(ErrorKind::ClientGone));
+        assert!(soon(http_body_util::BodyExt::collect(unread.into_body())).await.is_err());
+        assert!(client.is_ready());
+    }
+}
+
+#[tokio::test]
+async fn an_http2_response_that_just_fits_the_window_is_delivered_before_it_is_read() {
+    let upstream = Upstream::fixed(SMALL).await;
+    let mut gateway = setup(upstream.address).http2().start().await;
+    let mut client = gateway.connect_http2_with_window(10).await;
+    let request = http::Request::get("https://a.example/").body(empty()).unwrap();
+    let unread = client.send_request(request).await.unwrap();
+    let outcome = gateway.outcome().await;
+    assert_eq!((outcome.error, outcome.bytes_out), (None, 10));
+    assert_eq!(text(unread).await, "0123456789");
+}
