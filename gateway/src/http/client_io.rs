@@ -2,17 +2,32 @@
 //!
 //! It notes when a request head is under way and when the client does not read, for the connection's clock, and shows
 //! the raw bytes to [`HeadWatch`]. It changes nothing, and hands the stream back when hyper drops it.
+//!
+//! # Memo: clients that leave
+//! An HTTP/1.1 client may close its sending side and still wait for the answer, so hyper is told to tolerate that, and
+//! then reads nothing while it answers: a client that is gone would keep its upstream connection until the response is
+//! due. hyper's other setting takes a half close for the end. So the reading is done here, whenever hyper flushes, which
+//! it does each time it is woken. An orderly end (over TLS: close_notify) is kept until hyper asks for it; a reset, or a
+//! TLS stream cut off without close_notify, ends the connection. What a client sends ahead is kept too, up to [`AHEAD`];
+//! a reset that comes behind more than that, or behind an orderly end, is noticed with the first write only.
+//! HTTP/2 connections are always read from.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head_watch::HeadWatch;
 use super::session::Session;
 use crate::config;
+
+/// Read before hyper asks for it, in pieces of [`PIECE`], so that there may be one less a byte more.
+const AHEAD: usize = 4 << 10;
+const PIECE: usize = 1 << 10;
 
 /// Where the stream goes when hyper is done with it.
 pub(super) type Returned<I> = Arc<Mutex<Option<I>>>;
@@ -25,6 +40,11 @@ pub(super) struct ClientIo<I> {
     watch: HeadWatch,
     within_head: bool,
     write_blocked: bool,
+    /// Whether to look for the client's end while hyper does not.
+    listens: bool,
+    ahead: BytesMut,
+    /// The client's orderly end was read ahead.
+    ended: bool,
 }
 
 impl<I> ClientIo<I> {
@@ -34,11 +54,19 @@ impl<I> ClientIo<I> {
         session: Arc<Session>,
         returned: Returned<I>,
     ) -> Self {
-        let watch = match protocol {
-            config::Protocol::Http1 => HeadWatch::new(),
-            config::Protocol::Http2 => HeadWatch::off(),
-        };
-        Self { io: Some(io), returned, session, watch, within_head: false, write_blocked: false }
+        let listens = protocol == config::Protocol::Http1;
+        let watch = if listens { HeadWatch::new() } else { HeadWatch::off() };
+        Self {
+            io: Some(io),
+            returned,
+            session,
+            watch,
+            within_head: false,
+            write_blocked: false,
+            listens,
+            ahead: BytesMut::new(),
+            ended: false,
+        }
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -72,6 +100,29 @@ impl<I: Unpin> ClientIo<I> {
     }
 }
 
+impl<I: AsyncRead + Unpin> ClientIo<I> {
+    /// Reads ahead while a response is awaited or under way, and fails when the client is gone. Not within a request's
+    /// body, which hyper reads itself.
+    fn listen(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if !self.listens || !self.session.is_answering() || self.watch.is_within_body() {
+            return Ok(());
+        }
+        while !self.ended && self.ahead.len() < AHEAD {
+            let mut piece = [MaybeUninit::uninit(); PIECE];
+            let mut piece = ReadBuf::uninit(&mut piece);
+            match self.io()?.poll_read(context, &mut piece) {
+                Poll::Pending => break,
+                Poll::Ready(result) => result?,
+            }
+            self.ended = piece.filled().is_empty();
+            self.ahead.extend_from_slice(piece.filled());
+            // hyper may have asked for it in vain a moment ago.
+            context.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for ClientIo<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -79,7 +130,16 @@ impl<I: AsyncRead + Unpin> AsyncRead for ClientIo<I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = self.io()?.poll_read(context, buffer);
+        let polled = if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(self.ahead.get(..length).unwrap_or_default());
+            self.ahead.advance(length);
+            Poll::Ready(Ok(()))
+        } else if self.ended {
+            Poll::Ready(Ok(()))
+        } else {
+            self.io()?.poll_read(context, buffer)
+        };
         match &polled {
             Poll::Ready(Ok(())) => self.saw(buffer.filled().get(before..).unwrap_or_default()),
             Poll::Ready(Err(_)) => self.session.lost(),
@@ -89,7 +149,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for ClientIo<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -113,7 +173,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = self.io()?.poll_flush(context);
+        let polled = match self.listen(context) {
+            Ok(()) => self.io()?.poll_flush(context),
+            Err(error) => Poll::Ready(Err(error)),
+        };
         self.wrote(polled)
     }
 

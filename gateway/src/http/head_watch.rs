@@ -66,6 +66,11 @@ impl HeadWatch {
         self.place == Place::Head && (self.begun || !self.line.is_empty())
     }
 
+    /// Whether a body is under way.
+    pub fn is_within_body(&self) -> bool {
+        !matches!(self.place, Place::Head | Place::Off)
+    }
+
     /// Which head, counted from 1, had both fields; the first one if several.
     pub fn conflict(&self) -> Option<u64> {
         self.conflict

@@ -45,6 +45,7 @@ pub(super) struct Session {
     draining: AtomicBool,
     upstream_connections: Arc<Semaphore>,
     tunnel: Mutex<Option<Tunnel>>,
+    switched: AtomicBool,
 }
 
 /// Microseconds after the session's start, plus one; zero is never.
@@ -80,6 +81,7 @@ impl Session {
             lost: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             tunnel: Mutex::new(None),
+            switched: AtomicBool::new(false),
         }
     }
 
@@ -148,11 +150,17 @@ impl Session {
 
     /// The connection becomes this once hyper lets go of it.
     pub(super) fn put_tunnel(&self, tunnel: Tunnel) {
+        self.switched.store(true, Ordering::Relaxed);
         *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
     }
 
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether a response is due, or under way.
+    pub(super) fn is_answering(&self) -> bool {
+        !self.is_idle() && !self.switched.load(Ordering::Relaxed)
     }
 
     fn is_idle(&self) -> bool {

@@ -6,6 +6,7 @@ mod drain;
 mod harness;
 mod headers;
 mod http2;
+mod leaving;
 mod refusals;
 mod timeouts;
 mod upstreams;
