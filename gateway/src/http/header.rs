@@ -252,8 +252,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let first = values.next().cloned();
     let others: Vec<HeaderValue> = values.cloned().collect();
     for value in first.iter().chain(&others) {
-        for option in tokens(value) {
-            headers.remove(option);
+        // What is no field name can not be the name of a field that is there.
+        for name in tokens(value).filter_map(|option| HeaderName::from_bytes(option).ok()) {
+            headers.remove(name);
         }
     }
     headers.remove(header::CONNECTION);
@@ -265,12 +266,13 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
-    headers.get_all(name).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case(wanted))
+    let mut tokens = headers.get_all(name).iter().flat_map(tokens);
+    tokens.any(|token| token.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
-    let text = value.to_str().unwrap_or_default();
-    text.split(',').map(str::trim).filter(|token| !token.is_empty())
+/// By bytes: one that is not ASCII must not hide the tokens beside it.
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 #[cfg(test)]
@@ -304,6 +306,16 @@ mod tests {
             ("other", "2"),
             ("kept", "3"),
         ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(names(&headers), ["kept"]);
+    }
+
+    #[test]
+    fn a_byte_beyond_ascii_in_connection_hides_none_of_the_names_beside_it() {
+        let mut headers = map(&[("x-private", "1"), ("other", "2"), ("upgrade", "h2c"), ("kept", "3")]);
+        let value = HeaderValue::from_bytes(b"caf\xe9, X-Private,\xff,other , Upgrade").unwrap();
+        headers.insert(header::CONNECTION, value);
+        assert!(lists(&headers, header::CONNECTION, "upgrade"));
         remove_hop_by_hop(&mut headers);
         assert_eq!(names(&headers), ["kept"]);
     }
