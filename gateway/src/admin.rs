@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::warn;
@@ -28,10 +28,21 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// Connections served at once: enough for several scrapers, too few to be a burden.
 const CONNECTIONS: usize = 64;
 
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a connection and its one request, from accept to close. Peers that say nothing or do not read can thus keep the
+/// places of all others for so long only, which is less than a scraper waits (Prometheus: 10 s).
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until the runtime ends: while the gateway drains, `/readyz` still says so.
 pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, snapshots: Arc<Snapshots>, drain: Arc<Drain>) {
+    let respond =
+        move |request: &Request<Incoming>| answer(request, &metrics, &snapshots, drain.has_started());
+    accept(socket, CONNECTION_TIMEOUT, Arc::new(respond)).await;
+}
+
+async fn accept<R>(socket: TcpListener, connection_timeout: Duration, respond: Arc<R>)
+where
+    R: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+{
     let limit = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return };
@@ -43,20 +54,18 @@ pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, snapshots: Arc<Sn
                 continue;
             }
         };
-        let metrics = Arc::clone(&metrics);
-        let snapshots = Arc::clone(&snapshots);
-        let drain = Arc::clone(&drain);
+        let respond = Arc::clone(&respond);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &metrics, &snapshots, drain.has_started());
+                let response = respond(&request);
                 async move { Ok::<_, Infallible>(response) }
             });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .keep_alive(false)
+                .header_read_timeout(None)
+                .serve_connection(TokioIo::new(stream), service);
             // A scraper that goes away mid-answer is not worth a line.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = tokio::time::timeout(connection_timeout, connection).await;
             drop(permit);
         });
     }
@@ -105,4 +114,31 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn peers_that_say_nothing_do_not_keep_a_scraper_out() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let respond = |_: &Request<Incoming>| text(StatusCode::OK, "ok\n");
+        tokio::spawn(accept(socket, Duration::from_millis(100), Arc::new(respond)));
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut scraper = TcpStream::connect(address).await.unwrap();
+        scraper.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let read = scraper.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(10), read).await.expect("the scraper has its turn").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+        drop(silent);
+    }
 }
