@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the gateway or a check failed, 2 wrong usage or a configuration that does not read.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -71,10 +72,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, bench_native_choice } => run(config, bench_native_choice),
         Command::Check { config } => check(config),
         Command::Policy(PolicyCommand::Inspect { file }) => inspect::run(&file).map_err(Failure::runtime),
-        Command::Version => {
-            println!("handfast {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Command::Version => say(format_args!("handfast {}", env!("CARGO_PKG_VERSION"))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,15 +97,14 @@ fn check(path: PathBuf) -> Result<(), Failure> {
     let guard = start_log(&path, &Log { format: LogFormat::Text, filter: "warn".to_owned() })?;
     let snapshot = server::check(config)?;
     drop(guard);
-    println!(
+    say(format_args!(
         "{}: good: {}, {}, {}, {}",
         path.display(),
         counted(snapshot.config.listeners.len(), "listener", "listeners"),
         counted(snapshot.certificates.len(), "certificate", "certificates"),
         counted(snapshot.config.policies.len(), "policy", "policies"),
         counted(snapshot.config.routes.len(), "route", "routes"),
-    );
-    Ok(())
+    ))
 }
 
 fn start_log(
@@ -159,6 +156,12 @@ impl From<ServerError> for Failure {
         }
         Self { text, code }
     }
+}
+
+/// Prints a line. `println!` would panic where nobody reads on.
+fn say(line: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{line}")
+        .map_err(|error| Failure { text: format!("cannot write to standard output: {error}"), code: RUNTIME })
 }
 
 fn counted(number: usize, one: &str, many: &str) -> String {

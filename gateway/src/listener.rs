@@ -37,13 +37,22 @@ pub struct BindError {
 }
 
 /// One socket for each worker, all on `address`; port 0 becomes one free port for all of them.
-pub fn bind(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<StdListener>), BindError> {
+///
+/// `ours` are the addresses that this gateway listens on now: a reload may take one over from another listener.
+pub fn bind(
+    address: SocketAddr,
+    workers: usize,
+    ours: &[SocketAddr],
+) -> Result<(SocketAddr, Vec<StdListener>), BindError> {
     let failed = |cause| BindError { address, cause };
     // With SO_REUSEPORT alone, a second gateway of the same user would silently take half of the connections.
-    // A probe without it fails when anybody listens here.
-    let probe = open(address, false).map_err(failed)?;
-    let concrete = probe.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
-    drop(probe);
+    // A probe without it fails when anybody listens here, this gateway included.
+    let concrete = if ours.iter().any(|own| own.port() == address.port()) {
+        address
+    } else {
+        let probe = open(address, false).map_err(failed)?;
+        probe.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address)
+    };
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
         let socket = open(concrete, true).map_err(failed)?;
@@ -95,16 +104,14 @@ pub async fn accept(
             }
         }
     }
-    // To these clients the connection is established: closing the socket now would reset them.
+    // To these clients the connection is established: closing the socket now would reset them. Asked of the kernel
+    // itself, since the reactor knows only of the connections that it has already seen.
+    let socket = socket.into_std()?;
     for _ in 0..BACKLOG {
-        let accepted = tokio::select! {
-            biased;
-            accepted = socket.accept() => accepted,
-            () = std::future::ready(()) => break,
-        };
-        let Ok((stream, client)) = accepted else { break };
+        let Ok((stream, client)) = socket.accept() else { break };
         let Ok(permit) = Arc::clone(&limit).try_acquire_owned() else { break };
-        serve(transport(listener, stream, client, server), permit);
+        stream.set_nonblocking(true)?;
+        serve(transport(listener, TcpStream::from_std(stream)?, client, server), permit);
     }
     Ok(())
 }
@@ -171,12 +178,13 @@ mod tests {
 
     #[test]
     fn port_zero_becomes_one_port_for_all_workers() {
-        let (address, sockets) = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let (address, sockets) = bind("127.0.0.1:0".parse().unwrap(), 3, &[]).unwrap();
         assert_ne!(address.port(), 0);
         for socket in &sockets {
             assert_eq!(socket.local_addr().unwrap(), address);
         }
-        let error = bind(address, 1).unwrap_err();
+        let error = bind(address, 1, &[]).unwrap_err();
         assert!(error.to_string().contains("another program listens there"), "{error}");
+        bind(address, 1, &[address]).expect("a listener of this gateway may have had the address before");
     }
 }

@@ -48,6 +48,7 @@ impl Policies {
         embedded: Arc<plugin_host::Policy>,
         listeners: &[Arc<Listener>],
         last: Last,
+        upstreams: Arc<[String]>,
         metrics: &Metrics,
     ) -> Self {
         let chains = listeners.iter().map(|listener| {
@@ -57,6 +58,7 @@ impl Policies {
                 embedded: Arc::clone(&embedded),
                 embedded_calls: metrics.policy(EMBEDDED_POLICY, "select"),
                 last,
+                upstreams: Arc::clone(&upstreams),
             };
             (listener.name.clone(), Arc::new(chain))
         });
@@ -123,6 +125,8 @@ pub struct Chain {
     embedded: Arc<plugin_host::Policy>,
     embedded_calls: PolicyCounters,
     last: Last,
+    /// The names a `passthrough` may have.
+    upstreams: Arc<[String]>,
 }
 
 /// What the chain decided about a ClientHello, and how.
@@ -194,7 +198,7 @@ impl Chain {
             let called = Instant::now();
             let answer =
                 policy.select(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates)).await;
-            let answer = answer.and_then(|decision| known(decision, certificates.as_ref()));
+            let answer = answer.and_then(|decision| self.known(decision, certificates.as_ref()));
             slot.counters().select.call(outcome(&answer), called.elapsed());
             match answer {
                 Ok(plugin_host::Decision { verdict: Verdict::Pass, .. }) => {}
@@ -228,7 +232,7 @@ impl Chain {
         let called = Instant::now();
         let policy = &self.embedded;
         let answer = policy.select(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates)).await;
-        let answer = answer.and_then(|decision| known(decision, certificates.as_ref()));
+        let answer = answer.and_then(|decision| self.known(decision, certificates.as_ref()));
         self.embedded_calls.call(outcome(&answer), called.elapsed());
         match answer {
             Ok(decision) => selection(decision, EMBEDDED_POLICY, Some(policy.digest()), begun, failures),
@@ -239,6 +243,21 @@ impl Chain {
                 without_verdict(EMBEDDED_POLICY, policy.digest(), &error, begun, failures)
             }
         }
+    }
+
+    /// A certificate or an upstream that does not exist is no verdict.
+    fn known(
+        &self,
+        decision: plugin_host::Decision,
+        certificates: &dyn Certificates,
+    ) -> Result<plugin_host::Decision, CallError> {
+        let missing = match &decision.verdict {
+            Verdict::Certificate(id) if certificates.by_id(id).is_none() => ("certificate", id),
+            Verdict::Passthrough(name) if !self.upstreams.contains(name) => ("[[upstream]]", name),
+            _ => return Ok(decision),
+        };
+        let (what, name) = missing;
+        Err(CallError::InvalidVerdict(format!("there is no {what} `{}`", name.escape_debug())))
     }
 
     /// Judges the chain of an authenticated client: every policy that exports `validate` must accept it. Without a
@@ -285,19 +304,6 @@ impl Chain {
             }
         }
         Ok(Validated { attributes })
-    }
-}
-
-/// A certificate that does not exist is no verdict.
-fn known(
-    decision: plugin_host::Decision,
-    certificates: &dyn Certificates,
-) -> Result<plugin_host::Decision, CallError> {
-    match &decision.verdict {
-        Verdict::Certificate(id) if certificates.by_id(id).is_none() => {
-            Err(CallError::InvalidVerdict(format!("there is no certificate `{}`", id.escape_debug())))
-        }
-        _ => Ok(decision),
     }
 }
 

@@ -149,7 +149,14 @@ impl Builder {
                 ),
             });
         }
-        Ok(Policies::new(slots, Arc::clone(&self.embedded), &config.listeners, self.last, &self.metrics))
+        Ok(Policies::new(
+            slots,
+            Arc::clone(&self.embedded),
+            &config.listeners,
+            self.last,
+            config.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+            &self.metrics,
+        ))
     }
 
     async fn certificates(

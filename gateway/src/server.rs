@@ -259,11 +259,11 @@ impl Gateway {
 
     async fn drain(self, drain: &Drain, signals: &mut Signals) {
         let timeout = self.snapshots.current().config.drain_timeout;
-        info!(timeout_ms = millis(timeout), "draining");
         for listening in self.listening.values() {
             listening.stop.cancel();
         }
         drain.start();
+        info!(timeout_ms = millis(timeout), "draining");
         drop(self.workers);
         tokio::select! {
             () = drain.finished() => {}
@@ -405,11 +405,12 @@ struct Bound {
 /// Binds what a snapshot listens on and `listening` does not. All or nothing.
 fn bind(snapshot: &Snapshot, listening: &HashMap<String, Listening>) -> Result<Vec<Bound>, ServerError> {
     let mut all = Vec::new();
+    let ours: Vec<_> = listening.values().map(|existing| existing.address).collect();
     for listener in &snapshot.config.listeners {
         if listening.get(&listener.name).is_some_and(|existing| existing.configured == listener.address) {
             continue;
         }
-        let (address, sockets) = listener::bind(listener.address, snapshot.config.workers)
+        let (address, sockets) = listener::bind(listener.address, snapshot.config.workers, &ours)
             .map_err(|cause| ServerError::Bind { name: listener.name.clone(), cause })?;
         all.push(Bound { listener: Arc::clone(listener), address, sockets });
     }

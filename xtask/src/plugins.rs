@@ -26,7 +26,7 @@ mod toolchain;
 const EMBEDDED: &str = "handfast-plugin-server-name";
 
 /// The other guests of the repository: those of the examples, and those that the tests load.
-pub const GUESTS: &[&str] = &[
+pub(crate) const GUESTS: &[&str] = &[
     "client-units",
     "custom-policy",
     "guest-hog",
@@ -38,7 +38,7 @@ pub const GUESTS: &[&str] = &[
 
 /// Builds every guest of the repository. The embedded policy replaces the committed component; with `check` it is
 /// compared with it instead.
-pub fn run(check: bool) -> Result<()> {
+pub(crate) fn run(check: bool) -> Result<()> {
     let toolchain = toolchain::install(&root())?;
     ensure!(
         toolchain.is_pinned(),
@@ -70,13 +70,8 @@ pub fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
-/// Builds one guest crate to `target/plugins/<package>.wasm`.
-pub fn build(package: &str) -> Result<PathBuf> {
-    build_all(&[package])?.pop().context("cargo built nothing")
-}
-
 /// Builds guest crates, with one run of cargo, to `target/plugins/<package>.wasm` each.
-pub fn build_all(packages: &[&str]) -> Result<Vec<PathBuf>> {
+pub(crate) fn build_all(packages: &[&str]) -> Result<Vec<PathBuf>> {
     build_with(&toolchain::install(&root())?, packages)
 }
 

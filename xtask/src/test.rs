@@ -17,7 +17,7 @@ mod prepare;
 const FUZZ_SECONDS: u64 = 10;
 
 /// Runs everything, or only the behaviour tests whose name contains `filter`.
-pub fn run(filter: Option<&str>) -> Result<()> {
+pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     prepare::programs()?;
     if let Some(filter) = filter {
         step("guests", || plugins::build_all(plugins::GUESTS).map(|_| ()))?;

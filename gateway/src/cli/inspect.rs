@@ -1,5 +1,6 @@
 //! `handfast policy inspect`.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use handfast_plugin_host::{Host, HostError, HostSettings, LoadError};
@@ -8,9 +9,11 @@ use handfast_plugin_host::{Host, HostError, HostSettings, LoadError};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InspectError {
     #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read { path: PathBuf, source: io::Error },
     #[error("the sandbox for policies does not start")]
     Host(#[from] HostError),
+    #[error("cannot write to standard output")]
+    Write(#[source] io::Error),
     #[error("{} is not a policy", path.display())]
     Load { path: PathBuf, source: LoadError },
 }
@@ -29,11 +32,13 @@ pub(super) fn run(path: &Path) -> Result<(), InspectError> {
     ];
     let hooks: Vec<_> = hooks.iter().filter(|(_, exported)| *exported).map(|(hook, _)| *hook).collect();
     let version = component.interface_version.as_deref().unwrap_or("none");
-    println!("interface  handfast:policy {version}");
-    println!("hooks      {}", list(&hooks));
-    println!("imports    {}", list(&component.imports));
-    println!("size       {} bytes", component.size);
-    println!("sha-256    {}", component.digest);
+    let mut out = io::stdout().lock();
+    let mut line = |name: &str, value: &str| writeln!(out, "{name:<11}{value}").map_err(InspectError::Write);
+    line("interface", &format!("handfast:policy {version}"))?;
+    line("hooks", &list(&hooks))?;
+    line("imports", &list(&component.imports))?;
+    line("size", &format!("{} bytes", component.size))?;
+    line("sha-256", &component.digest)?;
     match component.refused {
         None => Ok(()),
         Some(source) => Err(InspectError::Load { path: path.to_owned(), source }),

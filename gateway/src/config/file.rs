@@ -2,7 +2,7 @@
 //! place. [`File::resolve`] turns it into the checked [`Config`]; nothing else reads these types.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -210,8 +210,8 @@ struct HttpTable {
     header_timeout: Span,
     body_timeout: Span,
     idle_timeout: Span,
-    max_header_bytes: Bytes,
-    max_concurrent_streams: u32,
+    max_header_bytes: Spanned<Bytes>,
+    max_concurrent_streams: Spanned<u32>,
     max_upstream_connections: usize,
 }
 
@@ -221,8 +221,8 @@ impl Default for HttpTable {
             header_timeout: Span::seconds(10),
             body_timeout: Span::seconds(60),
             idle_timeout: Span::seconds(75),
-            max_header_bytes: Bytes(32 << 10),
-            max_concurrent_streams: 100,
+            max_header_bytes: Spanned::new(0..0, Bytes(32 << 10)),
+            max_concurrent_streams: Spanned::new(0..0, 100),
             max_upstream_connections: 100,
         }
     }
@@ -231,19 +231,19 @@ impl Default for HttpTable {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct AdminTable {
-    address: SocketAddr,
+    address: Spanned<SocketAddr>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 struct LogTable {
     format: LogFormatWord,
-    filter: String,
+    filter: Spanned<String>,
 }
 
 impl Default for LogTable {
     fn default() -> Self {
-        Self { format: LogFormatWord::Text, filter: "info".to_owned() }
+        Self { format: LogFormatWord::Text, filter: Spanned::new(0..0, "info".to_owned()) }
     }
 }
 
@@ -270,6 +270,8 @@ impl File {
         let listeners = context.listeners(self.listeners, &policies)?;
         let upstreams = context.upstreams(self.upstreams)?;
         let routes = context.routes(self.routes, &upstreams)?;
+        let admin = context.admin(self.admin, &listeners)?;
+        let http = context.http(self.http)?;
         if listeners.is_empty() {
             return Err(context.whole(
                 "no [[listener]] is configured",
@@ -293,21 +295,14 @@ impl File {
             policies,
             upstreams,
             routes,
-            http: Http {
-                header_timeout: self.http.header_timeout.0,
-                body_timeout: self.http.body_timeout.0,
-                idle_timeout: self.http.idle_timeout.0,
-                max_header_bytes: self.http.max_header_bytes.0,
-                max_concurrent_streams: self.http.max_concurrent_streams,
-                max_upstream_connections: self.http.max_upstream_connections,
-            },
-            admin: self.admin.map(|admin| Admin { address: admin.address }),
+            http,
+            admin,
             log: Log {
                 format: match self.log.format {
                     LogFormatWord::Text => LogFormat::Text,
                     LogFormatWord::Json => LogFormat::Json,
                 },
-                filter: self.log.filter,
+                filter: context.log_filter(self.log.filter)?,
             },
         })
     }
@@ -352,6 +347,25 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Directives of `tracing_subscriber::EnvFilter`. A word without `=` must be a level: taken as a target, a mistyped
+    /// one would silence the whole log.
+    fn log_filter(&self, filter: Spanned<String>) -> Result<String, ConfigError> {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
+        let sound = |directive: &str| match directive.trim().rsplit_once('=') {
+            Some((target, level)) => !target.is_empty() && is_level(level),
+            None => is_level(directive.trim()),
+        };
+        if filter.get_ref().split(',').all(sound) {
+            return Ok(filter.into_inner());
+        }
+        Err(self.at(
+            filter.span(),
+            format!("`{}` is not a log filter", filter.get_ref()),
+            "write a level (`info`: off, error, warn, info, debug, trace), or levels by target (`handfast=debug,warn`)",
+        ))
+    }
+
     fn unique(&self, seen: &mut Vec<String>, name: &Spanned<String>, what: &str) -> Result<(), ConfigError> {
         if name.get_ref().is_empty() {
             return Err(self.at(name.span(), format!("a {what} needs a name that is not empty"), "name it"));
@@ -377,11 +391,11 @@ impl<'a> Context<'a> {
         for table in tables {
             self.unique(&mut names, &table.name, "listener")?;
             let address = *table.address.get_ref();
-            if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
+            if let Some(other) = listeners.iter().find(|other| clash(other.address, address)) {
                 return Err(self.at(
                     table.address.span(),
-                    format!("two listeners have the address {address}"),
-                    "give each its own, or make them one listener",
+                    format!("{address} is taken by the listener `{}` on {}", other.name, other.address),
+                    "give each its own port, or make them one listener",
                 ));
             }
             for policy in &table.policies {
@@ -426,6 +440,49 @@ impl<'a> Context<'a> {
             }));
         }
         Ok(listeners)
+    }
+
+    fn admin(
+        &self,
+        table: Option<AdminTable>,
+        listeners: &[Arc<Listener>],
+    ) -> Result<Option<Admin>, ConfigError> {
+        let Some(table) = table else { return Ok(None) };
+        let address = *table.address.get_ref();
+        match listeners.iter().find(|listener| clash(listener.address, address)) {
+            None => Ok(Some(Admin { address })),
+            Some(other) => Err(self.at(
+                table.address.span(),
+                format!("{address} is taken by the listener `{}` on {}", other.name, other.address),
+                "give the admin listener a port of its own, such as \"127.0.0.1:9901\"",
+            )),
+        }
+    }
+
+    fn http(&self, table: HttpTable) -> Result<Http, ConfigError> {
+        let max_header_bytes = table.max_header_bytes.get_ref().0;
+        if !(1 << 10..=1 << 20).contains(&max_header_bytes) {
+            return Err(self.at(
+                table.max_header_bytes.span(),
+                "`max-header-bytes` must be between 1KiB and 1MiB",
+                "32KiB is the default",
+            ));
+        }
+        if !(1..=10_000).contains(table.max_concurrent_streams.get_ref()) {
+            return Err(self.at(
+                table.max_concurrent_streams.span(),
+                "`max-concurrent-streams` must be between 1 and 10000",
+                "100 is the default",
+            ));
+        }
+        Ok(Http {
+            header_timeout: table.header_timeout.0,
+            body_timeout: table.body_timeout.0,
+            idle_timeout: table.idle_timeout.0,
+            max_header_bytes,
+            max_concurrent_streams: table.max_concurrent_streams.into_inner(),
+            max_upstream_connections: table.max_upstream_connections.max(1),
+        })
     }
 
     fn certificate_sources(
@@ -506,11 +563,7 @@ impl<'a> Context<'a> {
                 ));
             }
             for endpoint in table.endpoints.get_ref() {
-                let port = endpoint
-                    .get_ref()
-                    .rsplit_once(':')
-                    .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
-                if port.is_none_or(|port| port == 0) {
+                if !is_endpoint(endpoint.get_ref()) {
                     return Err(self.at(
                         endpoint.span(),
                         format!("`{}` is not an endpoint", endpoint.get_ref()),
@@ -586,6 +639,28 @@ impl<'a> Context<'a> {
             )),
         }
     }
+}
+
+/// `host:port`, the host a name or an address; an IPv6 address stands in brackets.
+fn is_endpoint(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+        }
+    };
+    host && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+/// Whether sockets on both can not exist at once: the same port of the same address, or of all addresses.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |ip: IpAddr| ip.is_unspecified();
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || covers(one.ip()) || covers(other.ip()))
 }
 
 /// serde's wording of an error, as a message and a remedy.

@@ -124,14 +124,6 @@ impl Outcome {
         self.failures.push_str(decision.failures.as_str());
     }
 
-    pub(super) fn no_such_upstream(&mut self, name: &str) {
-        self.verdict = Some("reject");
-        self.error = Some(format!(
-            "the policy passes the connection through to `{}`, which is not an [[upstream]]",
-            name.escape_debug()
-        ));
-    }
-
     pub(super) fn certificate(&mut self, certificate: &Arc<Certificate>) {
         self.certificate = Some(Arc::clone(certificate));
     }

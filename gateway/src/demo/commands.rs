@@ -1,5 +1,6 @@
 //! What the demo prints: commands to paste, each on a line of its own, each of which exits 0.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -10,7 +11,8 @@ use crate::server::Addresses;
 pub(super) fn print(scratch: &Scratch, addresses: &Addresses) {
     let port = addresses.listeners.values().next().map_or(0, SocketAddr::port);
     let admin_port = addresses.admin.as_ref().map_or(0, SocketAddr::port);
-    print!("{}", text(scratch.path(), scratch.is_kept(), port, admin_port));
+    // The gateway runs on even if nobody reads this.
+    let _ = io::stdout().write_all(text(scratch.path(), scratch.is_kept(), port, admin_port).as_bytes());
 }
 
 fn text(folder: &Path, kept: bool, port: u16, admin_port: u16) -> String {
@@ -25,8 +27,8 @@ fn text(folder: &Path, kept: bool, port: u16, admin_port: u16) -> String {
 Handfast demo in {folder} ({end}). Ctrl-C ends it.
 
 A page through the gateway, over HTTP/2 and over HTTP/1.1:
-  {curl} https://shop.localhost:{port}/
-  {curl} --http1.1 https://shop.localhost:{port}/
+  {curl} --write-out 'HTTP/%{{http_version}}\n' https://shop.localhost:{port}/
+  {curl} --write-out 'HTTP/%{{http_version}}\n' --http1.1 https://shop.localhost:{port}/
 
 The certificate that the policy chose, for a modern client and for one that only verifies RSA:
   {openssl} -servername shop.localhost {shown}

@@ -20,7 +20,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// Makes sure that every program is there.
-pub fn programs() -> Result<()> {
+pub(crate) fn programs() -> Result<()> {
     let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !is_present(program)).collect();
     if missing.is_empty() {
         return Ok(());
