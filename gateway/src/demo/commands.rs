@@ -27,8 +27,8 @@ fn text(folder: &Path, kept: bool, port: u16, admin_port: u16) -> String {
 Handfast demo in {folder} ({end}). Ctrl-C ends it.
 
 A page through the gateway, over HTTP/2 and over HTTP/1.1:
-  {curl} --write-out 'HTTP/%{{http_version}}\n' https://shop.localhost:{port}/
-  {curl} --write-out 'HTTP/%{{http_version}}\n' --http1.1 https://shop.localhost:{port}/
+  {curl} --write-out 'HTTP/%{{http_version}}\\n' https://shop.localhost:{port}/
+  {curl} --write-out 'HTTP/%{{http_version}}\\n' --http1.1 https://shop.localhost:{port}/
 
 The certificate that the policy chose, for a modern client and for one that only verifies RSA:
   {openssl} -servername shop.localhost {shown}
