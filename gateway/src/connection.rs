@@ -16,6 +16,7 @@ use handfast_wire::AlertDescription;
 use rustls::pki_types::UnixTime;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::server::TlsStream;
 
 use crate::certificate::{Certificate, Ensured, Peer};
 use crate::config::{Protocol, Upstream};
@@ -94,7 +95,7 @@ pub async fn serve(
     match next {
         Next::Nothing => {}
         Next::Http { established, validated, bound } => {
-            let (stream, client, protocol) = http_client(id, *established, validated, bound);
+            let (stream, client, protocol) = http_client(id, established, validated, bound);
             let summary =
                 http::serve(stream, protocol, client, worker.http.clone(), worker.drain.clone()).await;
             outcome.served(summary.requests, summary.end.as_str());
@@ -116,7 +117,7 @@ enum Next {
     /// `bound`: requests must be for the server name that was judged. So wherever the listener has policies of its own
     /// or asks for client certificates; elsewhere any name of the certificate will do, as browsers expect.
     Http {
-        established: Box<Established>,
+        established: Established,
         validated: Validated,
         bound: bool,
     },
@@ -299,7 +300,7 @@ async fn validate(
     match listener.chain.validate(connection, hello, certificates, &chain).await {
         Ok(validated) => {
             let bound = !listener.config.policies.is_empty() || listener.config.client_certificates.is_some();
-            Next::Http { established: Box::new(established), validated, bound }
+            Next::Http { established, validated, bound }
         }
         Err(refused) => {
             outcome.refused(&refused.decision);
@@ -330,7 +331,7 @@ fn http_client(
     established: Established,
     validated: Validated,
     bound: bool,
-) -> (tokio_rustls::server::TlsStream<Transport>, Arc<http::Client>, Protocol) {
+) -> (Box<TlsStream<Transport>>, Arc<http::Client>, Protocol) {
     let protocol = if established.parameters().http2 { Protocol::Http2 } else { Protocol::Http1 };
     let certificate = Arc::clone(established.certificate());
     let server_name = established.hello().server_name().map(str::to_owned);
