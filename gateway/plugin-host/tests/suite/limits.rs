@@ -174,6 +174,34 @@ async fn an_instance_too_many_is_told_so_and_an_abandoned_call_frees_its_own() {
     select_with(&policy, Hello::naming("a.example"), Store::default()).await.unwrap();
 }
 
+/// A policy that dawdled once had all instances of the pool, and every other policy had none.
+#[tokio::test]
+async fn a_policy_has_no_more_calls_under_way_than_its_own_turns() {
+    let host = Host::new(HostSettings { max_instances: 4, ..HostSettings::default() }).unwrap();
+    let plugin = host.load("under-test", &selecting(FIND)).unwrap();
+    let limits = Limits { concurrency: 1, timeout: Duration::from_millis(10), ..Limits::default() };
+    let dawdling = Policy::new(&plugin, limited(limits)).await.unwrap();
+    let other = Policy::new(&plugin, settings()).await.unwrap();
+    let hanging = dawdling.select(
+        Arc::new(Socket),
+        Arc::new(Hello::naming("a.example")),
+        Arc::new(Store { hangs: true }),
+    );
+    let mut hanging = Box::pin(hanging);
+    tokio::select! {
+        biased;
+        _ = &mut hanging => panic!("the disk answered"),
+        () = std::future::ready(()) => {}
+    }
+    // Not polled any more, the call keeps its turn; the next one of the policy waits for it in vain.
+    let waited = select_with(&dawdling, Hello::naming("a.example"), Store::default()).await.unwrap_err();
+    assert!(matches!(waited, CallError::Busy(_)), "{waited}");
+    select_with(&other, Hello::naming("a.example"), Store::default()).await.unwrap();
+
+    drop(hanging);
+    select_with(&dawdling, Hello::naming("a.example"), Store::default()).await.unwrap();
+}
+
 #[tokio::test]
 async fn limits_that_cannot_be_kept_are_refused() {
     let Err(error) = policy(&selecting(""), limited(Limits { memory: 65 << 20, ..Limits::default() })).await
