@@ -34,6 +34,7 @@ pub struct Config {
     pub state_directory: Option<PathBuf>,
     pub listeners: Vec<Arc<Listener>>,
     pub certificate_sources: Vec<Arc<CertificateSource>>,
+    pub certificates: Certificates,
     pub policies: Vec<Arc<Policy>>,
     pub upstreams: Vec<Arc<Upstream>>,
     pub routes: Vec<Route>,
@@ -68,11 +69,26 @@ pub struct Listener {
     pub alpn: Vec<Protocol>,
     /// The id of the certificate for clients without a server name or with an unknown one.
     pub default_certificate: Option<String>,
+    /// For clients that send no server name.
+    pub no_server_name: NameRule,
+    /// For server names that no certificate has.
+    pub unknown_server_name: NameRule,
     /// Networks whose connections must begin with a PROXY header. Empty: none is expected.
     pub proxy_protocol: Vec<ipnet::IpNet>,
     pub client_certificates: Option<ClientCertificates>,
     /// The oldest TLS version accepted.
     pub minimum_tls: TlsVersion,
+}
+
+/// Who answers a client whose server name says nothing about the certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameRule {
+    /// The policies, as for every other client; the embedded one takes the default certificate if there is one.
+    Policy,
+    /// The listener's default certificate, and no policy is asked. Only where there is one.
+    Default,
+    /// The alert `unrecognized_name`, and no policy is asked.
+    Reject,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +139,55 @@ pub struct CertificateSource {
     pub allow_readable_keys: bool,
     /// How long a handshake waits for the reload of a changed pair before it is answered with the last good one.
     pub reload_wait: Duration,
+    pub freshness: Freshness,
+    /// How often all files are looked at without an event.
+    pub scan_interval: Duration,
+    pub on_delete: OnDelete,
+    /// Go on serving certificates whose validity has ended.
+    pub serve_expired: bool,
+    /// Ids of certificates without which the gateway is not ready. Further ones say so beside their files.
+    pub required: Vec<String>,
+    pub ocsp: Ocsp,
     /// Given to every certificate of the source.
     pub tags: BTreeMap<String, String>,
+}
+
+/// When a pair is compared with its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Before each handshake that is answered with it.
+    Strict,
+    /// When the file system reports a change, and at each scan: no handshake waits for the file system. For those whose
+    /// `stat` may block.
+    Events,
+}
+
+/// What becomes of a live pair whose files are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDelete {
+    /// It serves until it expires.
+    Keep,
+    /// It is gone for every handshake that begins after the deletion.
+    Withdraw,
+}
+
+/// Where OCSP staples come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ocsp {
+    Off,
+    /// `.ocsp` files beside the pairs.
+    Files,
+    /// Files where there are some, else the responder that the certificate names.
+    Fetch,
+}
+
+/// What concerns the certificates of all sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificates {
+    /// How long before the end of a certificate's validity to warn: longest first, each once.
+    pub expiry_warnings: Vec<Duration>,
+    /// Signing keys kept parsed, at most.
+    pub key_cache: usize,
 }
 
 /// A configured plugin.

@@ -1,23 +1,21 @@
 //! The configuration as the operator wrote it: one struct per TOML table, unknown keys refused, every default in one
-//! place. [`File::resolve`] turns it into the checked [`Config`]; nothing else reads these types.
+//! place. [`resolve`] turns it into the checked [`Config`](super::Config); nothing else reads these types.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::ops::Range;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::error::{ConfigError, suggest};
-use super::{
-    Admin, CertificateSource, ClientCertificateMode, ClientCertificates, Config, Http, Instances, Listener,
-    Log, LogFormat, OnError, Policy, Protocol, Route, TlsVersion, Upstream,
-};
+use super::{Freshness, NameRule, Ocsp, OnDelete, Protocol};
 
 mod quantity;
+mod resolve;
+
 use quantity::{Bytes, Span, Wait};
 
 /// A whole configuration file.
@@ -30,6 +28,8 @@ pub struct File {
     listeners: Vec<ListenerTable>,
     #[serde(default, rename = "certificate-source")]
     certificate_sources: Vec<CertificateSourceTable>,
+    #[serde(default)]
+    certificates: CertificatesTable,
     #[serde(default, rename = "policy")]
     policies: Vec<PolicyTable>,
     #[serde(default, rename = "upstream")]
@@ -74,6 +74,10 @@ struct ListenerTable {
     policies: Vec<Spanned<String>>,
     alpn: Option<Spanned<Vec<ProtocolWord>>>,
     default_certificate: Option<String>,
+    #[serde(default = "by_policy")]
+    no_server_name: Spanned<NameRuleWord>,
+    #[serde(default = "by_policy")]
+    unknown_server_name: Spanned<NameRuleWord>,
     #[serde(default)]
     proxy_protocol: Vec<ipnet::IpNet>,
     client_certificates: Option<ClientCertificatesTable>,
@@ -94,6 +98,24 @@ impl From<ProtocolWord> for Protocol {
         match word {
             ProtocolWord::Http1 => Self::Http1,
             ProtocolWord::Http2 => Self::Http2,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum NameRuleWord {
+    Policy,
+    Default,
+    Reject,
+}
+
+impl From<NameRuleWord> for NameRule {
+    fn from(word: NameRuleWord) -> Self {
+        match word {
+            NameRuleWord::Policy => Self::Policy,
+            NameRuleWord::Default => Self::Default,
+            NameRuleWord::Reject => Self::Reject,
         }
     }
 }
@@ -134,6 +156,18 @@ struct CertificateSourceTable {
     #[serde(default = "two_seconds")]
     reload_wait: Wait,
     #[serde(default)]
+    freshness: FreshnessWord,
+    #[serde(default = "one_minute")]
+    scan_interval: Spanned<Span>,
+    #[serde(default)]
+    on_delete: OnDeleteWord,
+    #[serde(default)]
+    serve_expired: bool,
+    #[serde(default)]
+    required: Vec<Spanned<String>>,
+    #[serde(default)]
+    ocsp: OcspWord,
+    #[serde(default)]
     tags: BTreeMap<String, String>,
 }
 
@@ -141,6 +175,74 @@ struct CertificateSourceTable {
 #[serde(rename_all = "kebab-case")]
 enum SourceKindWord {
     Directory,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum FreshnessWord {
+    #[default]
+    Strict,
+    Events,
+}
+
+impl From<FreshnessWord> for Freshness {
+    fn from(word: FreshnessWord) -> Self {
+        match word {
+            FreshnessWord::Strict => Self::Strict,
+            FreshnessWord::Events => Self::Events,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OnDeleteWord {
+    #[default]
+    Keep,
+    Withdraw,
+}
+
+impl From<OnDeleteWord> for OnDelete {
+    fn from(word: OnDeleteWord) -> Self {
+        match word {
+            OnDeleteWord::Keep => Self::Keep,
+            OnDeleteWord::Withdraw => Self::Withdraw,
+        }
+    }
+}
+
+/// Fetching makes connections to the outside, so it is not the default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OcspWord {
+    Off,
+    #[default]
+    Files,
+    Fetch,
+}
+
+impl From<OcspWord> for Ocsp {
+    fn from(word: OcspWord) -> Self {
+        match word {
+            OcspWord::Off => Self::Off,
+            OcspWord::Files => Self::Files,
+            OcspWord::Fetch => Self::Fetch,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct CertificatesTable {
+    expiry_warnings: Vec<Spanned<Span>>,
+    key_cache: Spanned<usize>,
+}
+
+impl Default for CertificatesTable {
+    fn default() -> Self {
+        let days = |days: u64| Spanned::new(0..0, Span::seconds(days * 24 * 3600));
+        Self { expiry_warnings: vec![days(30), days(7), days(1)], key_cache: Spanned::new(0..0, 10_000) }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -256,411 +358,16 @@ enum LogFormatWord {
 
 impl File {
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| {
-            let (message, hint) = explain(error.message());
-            ConfigError::at(path, text, error.span().unwrap_or(0..0), message, hint)
-        })
-    }
-
-    /// Checks every reference and bound and makes paths absolute.
-    pub(super) fn resolve(self, path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let context = Context::new(path, text);
-        let certificate_sources = context.certificate_sources(self.certificate_sources)?;
-        let policies = context.policies(self.policies)?;
-        let listeners = context.listeners(self.listeners, &policies)?;
-        let upstreams = context.upstreams(self.upstreams)?;
-        let routes = context.routes(self.routes, &upstreams)?;
-        let admin = context.admin(self.admin, &listeners)?;
-        let http = context.http(self.http)?;
-        if listeners.is_empty() {
-            return Err(context.whole(
-                "no [[listener]] is configured",
-                "add one, for example:\n\n        [[listener]]\n        name = \"https\"\n        address = \"0.0.0.0:443\"",
-            ));
-        }
-        if certificate_sources.is_empty() {
-            return Err(context.whole(
-                "no [[certificate-source]] is configured",
-                "add one, for example:\n\n        [[certificate-source]]\n        kind = \"directory\"\n        path = \"certificates\"",
-            ));
-        }
-        Ok(Config {
-            workers: context.workers(self.gateway.workers)?,
-            handshake_timeout: self.gateway.handshake_timeout.0,
-            drain_timeout: self.gateway.drain_timeout.0,
-            max_connections: self.gateway.max_connections.max(1),
-            state_directory: self.gateway.state_directory.map(|directory| context.absolute(directory)),
-            listeners,
-            certificate_sources,
-            policies,
-            upstreams,
-            routes,
-            http,
-            admin,
-            log: Log {
-                format: match self.log.format {
-                    LogFormatWord::Text => LogFormat::Text,
-                    LogFormatWord::Json => LogFormat::Json,
-                },
-                filter: context.log_filter(self.log.filter)?,
-            },
-        })
+        parse(path, text)
     }
 }
 
-/// What every check needs to say where it failed.
-struct Context<'a> {
-    path: &'a Path,
-    text: &'a str,
-    /// The folder that relative paths count from.
-    base: PathBuf,
-}
-
-impl<'a> Context<'a> {
-    fn new(path: &'a Path, text: &'a str) -> Self {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let base = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        Self { path, text, base }
-    }
-
-    fn at(&self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
-        ConfigError::at(self.path, self.text, span, message, Some(hint.into()))
-    }
-
-    fn whole(&self, message: &str, hint: &str) -> ConfigError {
-        ConfigError::Whole { path: self.path.to_owned(), message: message.to_owned(), hint: hint.to_owned() }
-    }
-
-    fn absolute(&self, path: PathBuf) -> PathBuf {
-        self.base.join(path)
-    }
-
-    fn workers(&self, workers: Option<Spanned<usize>>) -> Result<usize, ConfigError> {
-        match workers {
-            None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
-            Some(workers) if (1..=1024).contains(workers.get_ref()) => Ok(workers.into_inner()),
-            Some(workers) => Err(self.at(
-                workers.span(),
-                "`workers` must be between 1 and 1024",
-                "leave the key out to get one worker per core",
-            )),
-        }
-    }
-
-    /// Directives of `tracing_subscriber::EnvFilter`. A word without `=` must be a level: taken as a target, a mistyped
-    /// one would silence the whole log.
-    fn log_filter(&self, filter: Spanned<String>) -> Result<String, ConfigError> {
-        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-        let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
-        let sound = |directive: &str| match directive.trim().rsplit_once('=') {
-            Some((target, level)) => !target.is_empty() && is_level(level),
-            None => is_level(directive.trim()),
-        };
-        if filter.get_ref().split(',').all(sound) {
-            return Ok(filter.into_inner());
-        }
-        Err(self.at(
-            filter.span(),
-            format!("`{}` is not a log filter", filter.get_ref()),
-            "write a level (`info`: off, error, warn, info, debug, trace), or levels by target (`handfast=debug,warn`)",
-        ))
-    }
-
-    fn unique(&self, seen: &mut Vec<String>, name: &Spanned<String>, what: &str) -> Result<(), ConfigError> {
-        if name.get_ref().is_empty() {
-            return Err(self.at(name.span(), format!("a {what} needs a name that is not empty"), "name it"));
-        }
-        if seen.contains(name.get_ref()) {
-            return Err(self.at(
-                name.span(),
-                format!("two {what} tables are named `{}`", name.get_ref()),
-                "names appear in logs and metrics: give each its own",
-            ));
-        }
-        seen.push(name.get_ref().clone());
-        Ok(())
-    }
-
-    fn listeners(
-        &self,
-        tables: Vec<ListenerTable>,
-        policies: &[Arc<Policy>],
-    ) -> Result<Vec<Arc<Listener>>, ConfigError> {
-        let mut names = Vec::new();
-        let mut listeners: Vec<Arc<Listener>> = Vec::new();
-        for table in tables {
-            self.unique(&mut names, &table.name, "listener")?;
-            let address = *table.address.get_ref();
-            if let Some(other) = listeners.iter().find(|other| clash(other.address, address)) {
-                return Err(self.at(
-                    table.address.span(),
-                    format!("{address} is taken by the listener `{}` on {}", other.name, other.address),
-                    "give each its own port, or make them one listener",
-                ));
-            }
-            for policy in &table.policies {
-                let known = policies.iter().map(|policy| policy.name.as_str());
-                if !known.clone().any(|name| name == policy.get_ref()) {
-                    return Err(self.at(
-                        policy.span(),
-                        format!("unknown policy `{}`", policy.get_ref()),
-                        suggest(policy.get_ref(), "[[policy]]", known),
-                    ));
-                }
-            }
-            let alpn = match table.alpn {
-                None => vec![Protocol::Http2, Protocol::Http1],
-                Some(alpn) if alpn.get_ref().is_empty() => {
-                    return Err(self.at(
-                        alpn.span(),
-                        "`alpn` is empty",
-                        "list at least one of \"h2\", \"http/1.1\"",
-                    ));
-                }
-                Some(alpn) => alpn.into_inner().into_iter().map(Protocol::from).collect(),
-            };
-            listeners.push(Arc::new(Listener {
-                name: table.name.into_inner(),
-                address,
-                policies: table.policies.into_iter().map(Spanned::into_inner).collect(),
-                alpn,
-                default_certificate: table.default_certificate,
-                proxy_protocol: table.proxy_protocol,
-                client_certificates: table.client_certificates.map(|clients| ClientCertificates {
-                    mode: match clients.mode {
-                        ClientCertificateModeWord::Request => ClientCertificateMode::Request,
-                        ClientCertificateModeWord::Require => ClientCertificateMode::Require,
-                    },
-                    trust_anchors: self.absolute(clients.trust_anchors),
-                }),
-                minimum_tls: match table.minimum_tls {
-                    TlsVersionWord::Tls12 => TlsVersion::Tls12,
-                    TlsVersionWord::Tls13 => TlsVersion::Tls13,
-                },
-            }));
-        }
-        Ok(listeners)
-    }
-
-    fn admin(
-        &self,
-        table: Option<AdminTable>,
-        listeners: &[Arc<Listener>],
-    ) -> Result<Option<Admin>, ConfigError> {
-        let Some(table) = table else { return Ok(None) };
-        let address = *table.address.get_ref();
-        match listeners.iter().find(|listener| clash(listener.address, address)) {
-            None => Ok(Some(Admin { address })),
-            Some(other) => Err(self.at(
-                table.address.span(),
-                format!("{address} is taken by the listener `{}` on {}", other.name, other.address),
-                "give the admin listener a port of its own, such as \"127.0.0.1:9901\"",
-            )),
-        }
-    }
-
-    fn http(&self, table: HttpTable) -> Result<Http, ConfigError> {
-        let max_header_bytes = table.max_header_bytes.get_ref().0;
-        if !(1 << 10..=1 << 20).contains(&max_header_bytes) {
-            return Err(self.at(
-                table.max_header_bytes.span(),
-                "`max-header-bytes` must be between 1KiB and 1MiB",
-                "32KiB is the default",
-            ));
-        }
-        if !(1..=10_000).contains(table.max_concurrent_streams.get_ref()) {
-            return Err(self.at(
-                table.max_concurrent_streams.span(),
-                "`max-concurrent-streams` must be between 1 and 10000",
-                "100 is the default",
-            ));
-        }
-        Ok(Http {
-            header_timeout: table.header_timeout.0,
-            body_timeout: table.body_timeout.0,
-            idle_timeout: table.idle_timeout.0,
-            max_header_bytes,
-            max_concurrent_streams: table.max_concurrent_streams.into_inner(),
-            max_upstream_connections: table.max_upstream_connections.max(1),
-        })
-    }
-
-    fn certificate_sources(
-        &self,
-        tables: Vec<CertificateSourceTable>,
-    ) -> Result<Vec<Arc<CertificateSource>>, ConfigError> {
-        let mut sources: Vec<Arc<CertificateSource>> = Vec::new();
-        for table in tables {
-            if sources.iter().any(|other| other.name == table.name) {
-                return Err(self.at(
-                    table.path.span(),
-                    format!("two certificate sources are named `{}`", table.name),
-                    "with several sources each needs a `name` of its own: it begins the ids of its certificates",
-                ));
-            }
-            sources.push(Arc::new(CertificateSource {
-                name: table.name,
-                path: self.absolute(table.path.into_inner()),
-                allow_readable_keys: table.allow_readable_keys,
-                reload_wait: table.reload_wait.0,
-                tags: table.tags,
-            }));
-        }
-        Ok(sources)
-    }
-
-    fn policies(&self, tables: Vec<PolicyTable>) -> Result<Vec<Arc<Policy>>, ConfigError> {
-        let mut names = vec![super::EMBEDDED_POLICY.to_owned()];
-        let mut policies = Vec::new();
-        for table in tables {
-            self.unique(&mut names, &table.name, "policy")?;
-            let timeout = table.timeout.get_ref().0;
-            if timeout < Duration::from_millis(10) || timeout > Duration::from_secs(10) {
-                return Err(self.at(
-                    table.timeout.span(),
-                    "a policy's `timeout` must be between 10ms and 10s",
-                    "on a busy machine a shorter one ends innocent calls; a longer one outlives the handshake",
-                ));
-            }
-            let memory = table.memory.get_ref().0;
-            if !(1 << 16..=64 << 20).contains(&memory) {
-                return Err(self.at(
-                    table.memory.span(),
-                    "a policy's `memory` must be between 64KiB and 64MiB",
-                    "16MiB is the default; interpreters need about that",
-                ));
-            }
-            policies.push(Arc::new(Policy {
-                name: table.name.into_inner(),
-                plugin: self.absolute(table.plugin),
-                config: quantity::json(toml::Value::Table(table.config)).to_string(),
-                timeout,
-                memory,
-                instances: match table.instances {
-                    InstancesWord::Fresh => Instances::Fresh,
-                    InstancesWord::Reuse => Instances::Reuse,
-                },
-                on_error: match table.on_error {
-                    OnErrorWord::Reject => OnError::Reject,
-                    OnErrorWord::Next => OnError::Next,
-                },
-                reload_wait: table.reload_wait.0,
-            }));
-        }
-        Ok(policies)
-    }
-
-    fn upstreams(&self, tables: Vec<UpstreamTable>) -> Result<Vec<Arc<Upstream>>, ConfigError> {
-        let mut names = Vec::new();
-        let mut upstreams = Vec::new();
-        for table in tables {
-            self.unique(&mut names, &table.name, "upstream")?;
-            if table.endpoints.get_ref().is_empty() {
-                return Err(self.at(
-                    table.endpoints.span(),
-                    format!("the upstream `{}` has no endpoints", table.name.get_ref()),
-                    "list at least one `\"host:port\"`",
-                ));
-            }
-            for endpoint in table.endpoints.get_ref() {
-                if !is_endpoint(endpoint.get_ref()) {
-                    return Err(self.at(
-                        endpoint.span(),
-                        format!("`{}` is not an endpoint", endpoint.get_ref()),
-                        "write `\"host:port\"`, for example `\"127.0.0.1:8080\"` or `\"[::1]:8080\"`",
-                    ));
-                }
-            }
-            upstreams.push(Arc::new(Upstream {
-                name: table.name.into_inner(),
-                endpoints: table.endpoints.into_inner().into_iter().map(Spanned::into_inner).collect(),
-                protocol: table.protocol.into(),
-                connect_timeout: table.connect_timeout.0,
-                response_timeout: table.response_timeout.0,
-                idle_timeout: table.idle_timeout.0,
-                max_idle: table.max_idle,
-            }));
-        }
-        Ok(upstreams)
-    }
-
-    fn routes(
-        &self,
-        tables: Vec<RouteTable>,
-        upstreams: &[Arc<Upstream>],
-    ) -> Result<Vec<Route>, ConfigError> {
-        let mut routes = Vec::new();
-        for table in tables {
-            if table.hosts.get_ref().is_empty() {
-                return Err(self.at(
-                    table.hosts.span(),
-                    "a route without hosts",
-                    "use `hosts = [\"*\"]` for all",
-                ));
-            }
-            let mut hosts = Vec::new();
-            for host in table.hosts.get_ref() {
-                hosts.push(self.route_host(host)?);
-            }
-            if !table.path.get_ref().starts_with('/') {
-                return Err(self.at(
-                    table.path.span(),
-                    "a route's `path` must begin with `/`",
-                    format!("write \"/{}\"", table.path.get_ref()),
-                ));
-            }
-            let name = table.upstream.get_ref();
-            let Some(upstream) = upstreams.iter().find(|upstream| upstream.name == *name) else {
-                let known = upstreams.iter().map(|upstream| upstream.name.as_str());
-                return Err(self.at(
-                    table.upstream.span(),
-                    format!("unknown upstream `{name}`"),
-                    suggest(name, "[[upstream]]", known),
-                ));
-            };
-            routes.push(Route { hosts, path: table.path.into_inner(), upstream: Arc::clone(upstream) });
-        }
-        Ok(routes)
-    }
-
-    /// A host pattern in the form that requests are compared in: lower case, A-labels (RFC 5891 section 2.3.2.1).
-    fn route_host(&self, host: &Spanned<String>) -> Result<String, ConfigError> {
-        let text = host.get_ref();
-        if text == "*" {
-            return Ok(text.clone());
-        }
-        let (prefix, name) = text.strip_prefix("*.").map_or(("", text.as_str()), |name| ("*.", name));
-        match idna::domain_to_ascii_strict(name) {
-            Ok(ascii) if !ascii.is_empty() => Ok(format!("{prefix}{ascii}")),
-            _ => Err(self.at(
-                host.span(),
-                format!("`{text}` is not a host name"),
-                "write a name (`shop.example`), a wildcard of one label (`*.example`), or `*`, without a port",
-            )),
-        }
-    }
-}
-
-/// `host:port`, the host a name or an address; an IPv6 address stands in brackets.
-fn is_endpoint(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let host = match bracketed {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-        }
-    };
-    host && port.parse::<u16>().is_ok_and(|port| port != 0)
-}
-
-/// Whether sockets on both can not exist at once: the same port of the same address, or of all addresses.
-fn clash(one: SocketAddr, other: SocketAddr) -> bool {
-    let covers = |ip: IpAddr| ip.is_unspecified();
-    one.port() != 0
-        && one.port() == other.port()
-        && (one.ip() == other.ip() || covers(one.ip()) || covers(other.ip()))
+/// Reads TOML into a table whose keys are known. Errors point at the place and name the nearest known key.
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let (message, hint) = explain(error.message());
+        ConfigError::at(path, text, error.span().unwrap_or(0..0), message, hint)
+    })
 }
 
 /// serde's wording of an error, as a message and a remedy.
@@ -688,6 +395,14 @@ fn default_source_name() -> String {
 
 fn two_seconds() -> Wait {
     Wait(Duration::from_secs(2))
+}
+
+fn one_minute() -> Spanned<Span> {
+    Spanned::new(0..0, Span::seconds(60))
+}
+
+fn by_policy() -> Spanned<NameRuleWord> {
+    Spanned::new(0..0, NameRuleWord::Policy)
 }
 
 fn five_seconds() -> Span {

@@ -9,6 +9,7 @@ use super::*;
 use crate::certificate::OpenGate;
 use crate::certificate::source::watch::Watch;
 use crate::certificate::test_pki::{Authority, replace};
+use crate::config::{Freshness, Ocsp, OnDelete};
 use crate::freshness::tests::UpdateClock;
 
 fn source(folder: &Path) -> Arc<CertificateSource> {
@@ -17,6 +18,12 @@ fn source(folder: &Path) -> Arc<CertificateSource> {
         path: folder.to_owned(),
         allow_readable_keys: false,
         reload_wait: Duration::from_secs(20),
+        freshness: Freshness::Strict,
+        scan_interval: Duration::from_secs(3600),
+        on_delete: OnDelete::Keep,
+        serve_expired: false,
+        required: Vec::new(),
+        ocsp: Ocsp::Files,
         tags: BTreeMap::from([("team".to_owned(), "edge".to_owned())]),
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// A duration above zero: a whole number and one of `ms`, `s`, `m`, `h`.
+/// A duration above zero: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span(pub(super) Duration);
 
@@ -20,6 +20,7 @@ impl Span {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return None,
         };
         number.checked_mul(milliseconds).map(|total| Self(Duration::from_millis(total)))
@@ -52,7 +53,7 @@ impl<'de> Deserialize<'de> for Span {
 
 fn no_duration<E: de::Error>(text: &str) -> E {
     E::custom(format!(
-        "`{text}` is not a duration: write a whole number and a unit, as in \"500ms\", \"10s\", \"5m\", \"1h\""
+        "`{text}` is not a duration: write a whole number and a unit, as in \"500ms\", \"10s\", \"5m\", \"1h\", \"30d\""
     ))
 }
 
@@ -115,6 +116,7 @@ mod tests {
     fn durations_and_sizes_are_whole_numbers_with_a_unit() {
         assert_eq!(Span::parse("1500ms").map(|span| span.0), Some(Duration::from_millis(1500)));
         assert_eq!(Span::parse("2 h").map(|span| span.0), Some(Duration::from_secs(7200)));
+        assert_eq!(Span::parse("30d").map(|span| span.0), Some(Duration::from_secs(30 * 86_400)));
         assert_eq!(Bytes::parse("64KiB").map(|bytes| bytes.0), Some(65_536));
         for wrong in
             ["", "10", "s", "-1s", "1.5s", "10 parsecs", "99999999999999999999s", "18446744073709551615h"]
