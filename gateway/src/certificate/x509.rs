@@ -65,15 +65,24 @@ pub(super) fn is_signed_with_sha1(certificate: &X509Certificate<'_>) -> bool {
 /// Whether `issuer`'s key made `subject`'s signature. `None` if the algorithm is not one rustls verifies: an old root
 /// at the end of a chain, say, which no client verifies either.
 pub(super) fn is_signed_by(subject: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Option<bool> {
-    let (signature_algorithm, message) = signed_part(subject)?;
-    let key_algorithm = algorithm_of(issuer.public_key().raw)?;
+    let (algorithm, message) = signed_part(subject)?;
+    verify(issuer, algorithm, message, &subject.signature_value.data)
+}
+
+/// Whether `signer`'s key made this signature. `None` as above. `algorithm` is an AlgorithmIdentifier without its SEQUENCE
+/// header.
+pub(super) fn verify(
+    signer: &X509Certificate<'_>,
+    algorithm: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Option<bool> {
+    let key_algorithm = algorithm_of(signer.public_key().raw)?;
     let mut known = None;
     for verifier in rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all {
-        if *verifier.signature_alg_id() == *signature_algorithm
-            && *verifier.public_key_alg_id() == *key_algorithm
-        {
-            let key = &issuer.public_key().subject_public_key.data;
-            match verifier.verify_signature(key, message, &subject.signature_value.data) {
+        if *verifier.signature_alg_id() == *algorithm && *verifier.public_key_alg_id() == *key_algorithm {
+            let key = &signer.public_key().subject_public_key.data;
+            match verifier.verify_signature(key, message, signature) {
                 Ok(()) => return Some(true),
                 Err(_invalid) => known = Some(false),
             }

@@ -1,0 +1,273 @@
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::certificate::load::{self, Identity};
+use crate::certificate::ocsp::Status;
+use crate::certificate::ocsp::test_responder::{
+    Answer, Authority, Leaf, Responder as Server, http, names_responder, tls_features,
+};
+use crate::freshness::Contents;
+
+/// A value made of the certificate's files, as after each reload.
+fn certificate(leaf: &Leaf, file: Option<&[u8]>) -> Arc<Certificate> {
+    let identity =
+        Identity { id: "a".into(), tags: Arc::default(), allow_readable_keys: false, serve_expired: false };
+    let contents = |path: &str, bytes: &[u8]| {
+        let (bytes, age) = (bytes.to_vec(), Duration::ZERO);
+        Contents { path: path.into(), bytes, mode: 0o600, age, trouble: None }
+    };
+    let mut files =
+        vec![contents("a.crt", leaf.chain_pem.as_bytes()), contents("a.key", leaf.key_pem.as_bytes())];
+    files.extend(file.map(|file| contents("a.ocsp", file)));
+    Arc::new(load::certificate(&identity, &files, unix_now()).unwrap())
+}
+
+fn adopted(stapler: &Stapler, leaf: &Leaf, file: Option<&[u8]>, mode: Ocsp) -> Arc<Certificate> {
+    let certificate = certificate(leaf, file);
+    stapler.adopt(&certificate, mode);
+    certificate
+}
+
+fn stapled(certificate: &Certificate) -> Option<Vec<u8>> {
+    certificate.staple().map(|staple| staple.der().to_vec())
+}
+
+fn stapler(state: Option<&TempDir>) -> Stapler {
+    started(Settings::default(), state)
+}
+
+fn started(settings: Settings, state: Option<&TempDir>) -> Stapler {
+    let stapler = Stapler::with(settings, state.map(TempDir::path));
+    stapler.start();
+    stapler
+}
+
+fn signed(answer: &Answer, leaf: &Leaf, authority: &Authority) -> Vec<u8> {
+    answer.signed(&leaf.der, &authority.der(), &authority.signer())
+}
+
+/// A certificate that names a responder, which answers `good` (and may be told otherwise).
+async fn served(authority: &Authority, answer: &Answer) -> (Server, Leaf, Vec<u8>) {
+    let server = Server::start(Vec::new()).await;
+    let leaf = authority.leaf(4711, vec![names_responder(&server.url())]);
+    let response = signed(answer, &leaf, authority);
+    server.answer(http(&response));
+    (server, leaf, response)
+}
+
+/// Asks for a state until it is there.
+async fn until(what: &str, state: impl Fn() -> bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(2));
+    for _ in 0..10_000 {
+        ticks.tick().await;
+        if state() {
+            return;
+        }
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// Half of its validity is over in a second.
+fn soon_half_over() -> Answer {
+    let now = unix_now();
+    Answer { this_update: now - 3598, next_update: Some(now + 3600), ..Answer::good(now) }
+}
+
+#[tokio::test]
+async fn a_file_is_stapled_at_once_and_a_broken_one_leaves_what_there_was() {
+    let authority = Authority::new("Issuer");
+    let leaf = authority.leaf(1, Vec::new());
+    let stapler = stapler(None);
+    let good = signed(&Answer::good(unix_now()), &leaf, &authority);
+    let first = adopted(&stapler, &leaf, Some(&good), Ocsp::Files);
+    assert_eq!(stapled(&first), Some(good.clone()));
+    assert!(matches!(first.ocsp_status(), Status::Stapled { .. }));
+
+    let broken = adopted(&stapler, &leaf, Some(b"broken"), Ocsp::Files);
+    assert_eq!(stapled(&broken), Some(good));
+    assert!(broken.staples().unwrap().last_error().unwrap().contains("not an OCSP response"));
+
+    let older = Answer { this_update: unix_now() - 7000, ..Answer::good(unix_now()) };
+    let older = signed(&older, &leaf, &authority);
+    let replaced = adopted(&stapler, &leaf, Some(&older), Ocsp::Files);
+    assert_eq!(stapled(&replaced), Some(older.clone()), "what the operator put there");
+    assert_eq!(stapled(&first), Some(older), "the values of one leaf share it");
+    assert_eq!(replaced.staples().unwrap().last_error(), None);
+}
+
+#[tokio::test]
+async fn a_certificate_without_anything_to_do_with_ocsp_has_no_place_for_it() {
+    let authority = Authority::new("Issuer");
+    let stapler = stapler(None);
+    let plain = authority.leaf(1, Vec::new());
+    assert!(adopted(&stapler, &plain, None, Ocsp::Fetch).staples().is_none());
+    let good = signed(&Answer::good(unix_now()), &plain, &authority);
+    let off = adopted(&stapler, &plain, Some(&good), Ocsp::Off);
+    assert_eq!((off.staples().is_none(), off.ocsp_status()), (true, Status::None));
+}
+
+#[tokio::test]
+async fn a_must_staple_certificate_without_a_staple_says_what_is_missing() {
+    let authority = Authority::new("Issuer");
+    let leaf = authority.leaf(1, vec![tls_features(&[5])]);
+    let missing = adopted(&stapler(None), &leaf, None, Ocsp::Fetch);
+    assert_eq!(missing.ocsp_status(), Status::Missing);
+    let slot = missing.staples().unwrap();
+    assert!(slot.must_staple() && slot.last_error().unwrap().contains("names no OCSP responder"));
+}
+
+#[tokio::test]
+async fn a_responder_is_asked_and_its_answer_is_there_after_a_restart() {
+    let authority = Authority::new("Issuer");
+    let state = TempDir::new().unwrap();
+    let (server, leaf, response) = served(&authority, &Answer::good(unix_now())).await;
+    let first = stapler(Some(&state));
+    let certificate = adopted(&first, &leaf, None, Ocsp::Fetch);
+    until("the staple", || certificate.staple().is_some()).await;
+    assert_eq!(stapled(&certificate), Some(response.clone()));
+    until("the count", || first.counters() == Counters { fetched: 1, failed: 0, stale: 0 }).await;
+    assert!(server.requests()[0].starts_with("GET /ocsp/"), "{:?}", server.requests());
+    drop((first, certificate));
+
+    server.answer(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n".to_vec());
+    let second = stapler(Some(&state));
+    let certificate = adopted(&second, &leaf, None, Ocsp::Fetch);
+    until("the staple of before", || certificate.staple().is_some()).await;
+    assert_eq!(stapled(&certificate), Some(response));
+
+    // A file that somebody damaged costs a fetch.
+    let kept = state.path().join(format!("ocsp/{}.der", certificate.fingerprint()));
+    std::fs::write(&kept, "damaged").unwrap();
+    let third = stapler(Some(&state));
+    let certificate = adopted(&third, &leaf, None, Ocsp::Fetch);
+    until("a fetch", || third.counters().failed == 1).await;
+    assert_eq!((stapled(&certificate), certificate.ocsp_status()), (None, Status::Missing));
+}
+
+#[tokio::test]
+async fn a_must_staple_certificate_has_the_staple_of_before_when_it_goes_live() {
+    let authority = Authority::new("Issuer");
+    let state = TempDir::new().unwrap();
+    let leaf = authority.leaf(1, vec![names_responder("http://127.0.0.1:9/"), tls_features(&[5])]);
+    let response = signed(&Answer::good(unix_now()), &leaf, &authority);
+    let fingerprint = certificate(&leaf, None).fingerprint().to_owned();
+    Cache::new(state.path()).write(&fingerprint, &response).unwrap();
+    let certificate = adopted(&stapler(Some(&state)), &leaf, None, Ocsp::Fetch);
+    assert_eq!(stapled(&certificate), Some(response), "without a wait");
+}
+
+#[tokio::test]
+async fn values_of_one_leaf_are_asked_for_once() {
+    let authority = Authority::new("Issuer");
+    let (server, leaf, response) = served(&authority, &Answer::good(unix_now())).await;
+    let stapler = stapler(None);
+    let all: Vec<_> = (0..20).map(|_| adopted(&stapler, &leaf, None, Ocsp::Fetch)).collect();
+    until("the staple", || all.iter().all(|one| stapled(one).as_ref() == Some(&response))).await;
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn the_last_good_staple_stays_when_responders_fail_and_goes_with_a_revocation() {
+    let authority = Authority::new("Issuer");
+    let state = TempDir::new().unwrap();
+    let (server, leaf, response) = served(&authority, &soon_half_over()).await;
+    let settings = Settings { floor: Duration::ZERO, ..Settings::default() };
+    let stapler = started(settings, Some(&state));
+    let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
+    until("the staple", || stapler.counters().fetched == 1).await;
+    let unknown = Answer { status: x509_ocsp::CertStatus::unknown(), ..Answer::good(unix_now()) };
+    server.answer(http(&signed(&unknown, &leaf, &authority)));
+    until("a failure", || stapler.counters().failed == 1).await;
+    assert_eq!(stapled(&certificate), Some(response));
+    assert!(certificate.staples().unwrap().last_error().unwrap().contains("does not know the certificate"));
+
+    // Another leaf, since the first is not asked about for a while.
+    let (server, leaf, _) = served(&authority, &soon_half_over()).await;
+    let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
+    until("the staple", || stapler.counters().fetched == 2).await;
+    let kept = state.path().join(format!("ocsp/{}.der", certificate.fingerprint()));
+    assert!(kept.exists());
+    server.answer(http(&signed(&Answer::revoked(unix_now()), &leaf, &authority)));
+    until("the revocation", || certificate.ocsp_status() == Status::Revoked).await;
+    assert_eq!((stapled(&certificate), kept.exists()), (None, false));
+    // Not even by a file from before.
+    let good = signed(&Answer::good(unix_now()), &leaf, &authority);
+    let again = adopted(&stapler, &leaf, Some(&good), Ocsp::Fetch);
+    assert_eq!((stapled(&again), again.ocsp_status()), (None, Status::Revoked));
+}
+
+#[tokio::test]
+async fn a_staple_is_refreshed_at_half_of_its_validity() {
+    let authority = Authority::new("Issuer");
+    let (server, leaf, _) = served(&authority, &soon_half_over()).await;
+    let settings = Settings { floor: Duration::ZERO, ..Settings::default() };
+    let stapler = started(settings, None);
+    let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
+    until("the staple", || certificate.staple().is_some()).await;
+    let newer = signed(&Answer::good(unix_now() + 60), &leaf, &authority);
+    server.answer(http(&newer));
+    until("a newer one", || stapled(&certificate).as_ref() == Some(&newer)).await;
+}
+
+#[tokio::test]
+async fn a_staple_that_runs_out_is_not_sent_and_is_counted_once() {
+    let authority = Authority::new("Issuer");
+    let leaf = authority.leaf(1, Vec::new());
+    let stapler = stapler(None);
+    let short = Answer { next_update: Some(unix_now() + 2), ..Answer::good(unix_now()) };
+    let certificate = adopted(&stapler, &leaf, Some(&signed(&short, &leaf, &authority)), Ocsp::Files);
+    assert!(certificate.staple().is_some());
+    until("its end", || certificate.staple().is_none()).await;
+    until("the count", || stapler.counters().stale == 1).await;
+    assert_eq!(certificate.ocsp_status(), Status::Expired);
+}
+
+#[tokio::test]
+async fn a_responder_that_is_down_does_not_hold_up_the_others() {
+    let authority = Authority::new("Issuer");
+    // Accepts by the kernel's hand only, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let settings =
+        Settings { at_once: 2, timeout: Duration::from_millis(100), ..Settings::default() };
+    let stapler = started(settings, None);
+    let dead: Vec<_> = (0..200)
+        .map(|serial| {
+            let leaf = authority.leaf(serial, vec![names_responder(&url)]);
+            adopted(&stapler, &leaf, None, Ocsp::Fetch)
+        })
+        .collect();
+    let (_server, leaf, _) = served(&authority, &Answer::good(unix_now())).await;
+    let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
+    until("the staple of the other", || certificate.staple().is_some()).await;
+    assert!(stapler.counters().failed <= 4, "{:?} of {}", stapler.counters(), dead.len());
+}
+
+#[tokio::test]
+async fn certificates_that_are_gone_drop_out_of_the_queue() {
+    let authority = Authority::new("Issuer");
+    let shared = stapler(None).shared.clone();
+    let mut task = Task::new(shared);
+    let stapler = stapler(None);
+    for serial in 0..10 {
+        let leaf = authority.leaf(serial, vec![names_responder("http://127.0.0.1:9/")]);
+        let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
+        task.push(Instant::now(), Followed { certificate: Arc::downgrade(&certificate), fetch: true });
+    }
+    assert!(task.begin_due());
+    assert_eq!((task.queue.len(), task.running.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn nobody_is_asked_before_the_start() {
+    let authority = Authority::new("Issuer");
+    let (server, leaf, response) = served(&authority, &Answer::good(unix_now())).await;
+    let stapler = Stapler::new(None);
+    let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
+    assert_eq!((stapled(&certificate), server.requests().len()), (None, 0));
+    stapler.start();
+    stapler.start();
+    until("the staple", || stapled(&certificate).as_ref() == Some(&response)).await;
+}
