@@ -1,9 +1,11 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`, in plain HTTP/1.1, on loopback unless configured otherwise.
+//! The admin listener: `/metrics`, `/healthz`, `/readyz` and `/certificates`, in plain HTTP/1.1, on loopback unless
+//! configured otherwise.
 //!
 //! It lives on the background runtime: a scrape never takes time from a worker. It only reads.
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,12 @@ use crate::drain::Drain;
 use crate::metrics::{CertificateCounts, Metrics};
 use crate::snapshot::Snapshots;
 
+pub mod certificates;
+mod readiness;
+
+use certificates::Query;
+use readiness::Readiness;
+
 /// OpenMetrics 1.0.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -34,14 +42,26 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until the runtime ends: while the gateway drains, `/readyz` still says so.
 pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, snapshots: Arc<Snapshots>, drain: Arc<Drain>) {
-    let respond =
-        move |request: &Request<Incoming>| answer(request, &metrics, &snapshots, drain.has_started());
+    let shown = Arc::new(Shown { metrics, snapshots, drain, readiness: Readiness::default() });
+    let respond = move |request| {
+        let shown = Arc::clone(&shown);
+        async move { answer(&request, &shown).await }
+    };
     accept(socket, CONNECTION_TIMEOUT, Arc::new(respond)).await;
 }
 
-async fn accept<R>(socket: TcpListener, connection_timeout: Duration, respond: Arc<R>)
+/// What answers are made from.
+struct Shown {
+    metrics: Arc<Metrics>,
+    snapshots: Arc<Snapshots>,
+    drain: Arc<Drain>,
+    readiness: Readiness,
+}
+
+async fn accept<R, F>(socket: TcpListener, connection_timeout: Duration, respond: Arc<R>)
 where
-    R: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    R: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let limit = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -57,8 +77,8 @@ where
         let respond = Arc::clone(&respond);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = respond(&request);
-                async move { Ok::<_, Infallible>(response) }
+                let response = respond(request);
+                async move { Ok::<_, Infallible>(response.await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .keep_alive(false)
@@ -71,28 +91,23 @@ where
     }
 }
 
-fn answer(
-    request: &Request<Incoming>,
-    metrics: &Metrics,
-    snapshots: &Snapshots,
-    draining: bool,
-) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     }
     match request.uri().path() {
-        "/metrics" => match scrape(metrics, snapshots) {
-            Ok(metrics) => {
-                let mut response = text(StatusCode::OK, metrics);
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
-                response
-            }
+        "/metrics" => match scrape(&shown.metrics, &shown.snapshots) {
+            Ok(metrics) => typed(OPENMETRICS, metrics),
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n"),
         },
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/readyz" => text(StatusCode::OK, "ready\n"),
-        _ => text(StatusCode::NOT_FOUND, "try /metrics, /healthz or /readyz\n"),
+        "/readyz" if shown.drain.has_started() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        "/readyz" => match shown.readiness.judge(&shown.snapshots.current().certificates) {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(reasons) => text(StatusCode::SERVICE_UNAVAILABLE, reasons),
+        },
+        "/certificates" => certificates(request.uri().query().unwrap_or_default(), &shown.snapshots).await,
+        _ => text(StatusCode::NOT_FOUND, "try /metrics, /healthz, /readyz or /certificates\n"),
     }
 }
 
@@ -109,10 +124,30 @@ fn scrape(metrics: &Metrics, snapshots: &Snapshots) -> Result<String, fmt::Error
     metrics.text()
 }
 
+async fn certificates(query: &str, snapshots: &Snapshots) -> Response<Full<Bytes>> {
+    let query = match Query::parse(query) {
+        Ok(query) => query,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
+    let snapshot = snapshots.current();
+    let listing = tokio::task::spawn_blocking(move || {
+        serde_json::to_vec(&certificates::answer(&snapshot.certificates, &query))
+    });
+    match listing.await {
+        Ok(Ok(json)) => typed("application/json", json),
+        _ => text(StatusCode::INTERNAL_SERVER_ERROR, "the certificates could not be written\n"),
+    }
+}
+
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = typed("text/plain; charset=utf-8", body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -127,7 +162,7 @@ mod tests {
     async fn peers_that_say_nothing_do_not_keep_a_scraper_out() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let respond = |_: &Request<Incoming>| text(StatusCode::OK, "ok\n");
+        let respond = |_| std::future::ready(text(StatusCode::OK, "ok\n"));
         tokio::spawn(accept(socket, Duration::from_millis(100), Arc::new(respond)));
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS {

@@ -9,14 +9,20 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Log, LogFormat};
+use crate::config::{Config, ConfigError, Log};
 use crate::demo;
 use crate::policy::Last;
 use crate::reload::BuildError;
 use crate::server::{self, ServerError, Start};
 use crate::telemetry;
 
+mod certificate;
+mod check;
 mod inspect;
+mod output;
+
+use certificate::CertificateCommand;
+use output::printable_lines;
 
 /// An edge gateway whose TLS handshake you program.
 #[derive(Debug, Parser)]
@@ -49,6 +55,9 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Work with certificates: list them, show one, check files before they go live
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
     /// Work with policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -70,14 +79,15 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo { folder } => demo::run(folder).map_err(Failure::from),
         Command::Run { config, bench_native_choice } => run(config, bench_native_choice),
-        Command::Check { config } => check(config),
+        Command::Check { config } => check::run(config),
+        Command::Certificate(command) => certificate::run(command),
         Command::Policy(PolicyCommand::Inspect { file }) => inspect::run(&file).map_err(Failure::runtime),
         Command::Version => say(format_args!("handfast {}", env!("CARGO_PKG_VERSION"))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", failure.text);
+            complain("error", &failure.text);
             ExitCode::from(failure.code)
         }
     }
@@ -90,21 +100,6 @@ fn run(path: PathBuf, native: bool) -> Result<(), Failure> {
     let done = server::run(Start { config, path, last }, |_| ());
     drop(guard);
     Ok(done?)
-}
-
-fn check(path: PathBuf) -> Result<(), Failure> {
-    let config = Config::load(&path)?;
-    let guard = start_log(&path, &Log { format: LogFormat::Text, filter: "warn".to_owned() })?;
-    let snapshot = server::check(config)?;
-    drop(guard);
-    say(format_args!(
-        "{}: good: {}, {}, {}, {}",
-        path.display(),
-        counted(snapshot.config.listeners.len(), "listener", "listeners"),
-        counted(snapshot.certificates.len(), "certificate", "certificates"),
-        counted(snapshot.config.policies.len(), "policy", "policies"),
-        counted(snapshot.config.routes.len(), "route", "routes"),
-    ))
 }
 
 fn start_log(
@@ -135,6 +130,10 @@ impl Failure {
     fn runtime(error: impl Error) -> Self {
         Self { text: telemetry::error_chain(&error), code: RUNTIME }
     }
+
+    fn hinted(text: String, hint: &str) -> Self {
+        Self { text: format!("{text}\n  = hint: {hint}"), code: RUNTIME }
+    }
 }
 
 impl From<ConfigError> for Failure {
@@ -162,6 +161,11 @@ impl From<ServerError> for Failure {
 fn say(line: std::fmt::Arguments<'_>) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}")
         .map_err(|error| Failure { text: format!("cannot write to standard output: {error}"), code: RUNTIME })
+}
+
+/// Tells whoever watches something on standard error. `eprintln!` would panic where that is closed.
+fn complain(kind: &str, text: &str) {
+    let _ = writeln!(io::stderr(), "{kind}: {}", printable_lines(text));
 }
 
 fn counted(number: usize, one: &str, many: &str) -> String {

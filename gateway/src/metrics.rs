@@ -4,6 +4,7 @@
 //! are listed in docs/observation.md, and a test fails when one of them is missing there.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,12 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+mod expiry;
+
+pub use expiry::Expiry;
+
+use expiry::ExpiryCollector;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -38,6 +45,7 @@ pub struct Metrics {
     request_duration: Family<Labels, Histogram, RequestBuckets>,
     reloads: Family<Labels, Counter>,
     certificates: Gauge,
+    expiry: ExpiryCollector,
     last_good: Counter,
     generation: Gauge<u64, AtomicU64>,
 }
@@ -56,6 +64,7 @@ impl Metrics {
             request_duration: Family::new_with_constructor(RequestBuckets),
             reloads: Family::default(),
             certificates: Gauge::default(),
+            expiry: ExpiryCollector::default(),
             last_good: Counter::default(),
             generation: Gauge::default(),
         };
@@ -99,6 +108,7 @@ impl Metrics {
             metrics.last_good.clone(),
         );
         registry.register("generation", "Number of the newest published change", metrics.generation.clone());
+        registry.register_collector(Box::new(metrics.expiry.clone()));
         metrics
     }
 
@@ -150,6 +160,11 @@ impl Metrics {
             let counter = self.reloads.get_or_create(&reload_labels("certificate", "", succeeded));
             counter.inner().store(count, Ordering::Relaxed);
         }
+    }
+
+    /// Which certificates come to their end, as of the last look at all of them.
+    pub fn expiry(&self, expiry: Expiry) {
+        self.expiry.publish(Arc::new(expiry));
     }
 
     pub fn generation(&self, generation: u64) {

@@ -1,4 +1,6 @@
 //! What the store tells people: findings at start, the state of each certificate, counters.
+//!
+//! `reload`, `admin` and the CLI call this; handshakes never do. It reads what the store knows and looks at no file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,14 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use handfast_plugin_host::KeyAlgorithm;
+use x509_parser::certificate::X509Certificate;
 
+use super::entry::{Entry, Refused};
 use super::{CertificateStore, lock};
-use crate::certificate::unix_now;
+use crate::certificate::expiry::{Horizons, days, rfc3339};
+use crate::certificate::{Certificate, distinguished_name, unix_now, x509};
 use crate::telemetry::error_chain;
-
-/// The CA/Browser Forum's clients warn their operators at 30 days; a certificate that lives for less than 90 is due
-/// when a third of its life is left.
-const NEAR_EXPIRY: i64 = 30 * 24 * 3600;
 
 /// Something that whoever runs the gateway should know about a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// One certificate, for the CLI and metrics.
+/// One certificate, for the CLI and the admin listener.
 #[derive(Debug, Clone)]
 pub struct Status {
     pub id: String,
@@ -49,19 +50,10 @@ pub struct Status {
     pub files: Vec<PathBuf>,
     pub state: State,
     pub last_error: Option<String>,
-    /// `None` for a pair that never went live.
-    pub live: Option<Live>,
-}
-
-/// The facts of a certificate that serves.
-#[derive(Debug, Clone)]
-pub struct Live {
-    pub names: Vec<String>,
-    pub key_algorithm: KeyAlgorithm,
-    pub key_bits: u32,
-    /// Seconds since 1970.
-    pub not_after: i64,
-    pub fingerprint: String,
+    /// Without it the gateway is not ready.
+    pub required: bool,
+    /// What serves. `None` for a pair that never went live.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +64,67 @@ pub enum State {
     KeptLastGood,
     /// Serves the last good pair, since a file is missing.
     Gone,
-    /// Does not serve.
+    /// Its validity has ended.
+    Expired,
+    /// Does not serve, and never did.
     Refused,
+}
+
+impl State {
+    /// As people read it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::KeptLastGood => "last good kept",
+            Self::Gone => "gone",
+            Self::Expired => "expired",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl Status {
+    /// What clients are sent, leaf first. Parses it, which takes some 10 us for each.
+    pub fn chain(&self) -> Vec<Link> {
+        let Some(certificate) = &self.certificate else { return Vec::new() };
+        let parsed = certificate.chain().iter().filter_map(x509::parse);
+        let link = |parsed: X509Certificate<'_>| Link {
+            subject: distinguished_name::to_string(parsed.subject()),
+            not_after: parsed.validity().not_after.timestamp(),
+            fingerprint: x509::fingerprint(parsed.as_raw()),
+        };
+        parsed.map(link).collect()
+    }
+}
+
+/// Some of all certificates.
+#[derive(Debug)]
+pub struct Page {
+    /// Ordered by id.
+    pub certificates: Vec<Status>,
+    /// Of all pages together.
+    pub total: usize,
+    /// What to ask for the next page with. `None`: this was the last.
+    pub next: Option<String>,
+}
+
+/// A certificate of the chain that clients are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// In the form of RFC 4514.
+    pub subject: String,
+    /// Seconds since 1970.
+    pub not_after: i64,
+    pub fingerprint: String,
+}
+
+/// Why the gateway is not ready, as far as certificates go.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unready {
+    #[error("the required certificate {id} is missing; `handfast certificate list` says what there is")]
+    Missing { id: String },
+    #[error("the required certificate {id} expired on {when}; renew it")]
+    Expired { id: String, when: String },
 }
 
 /// Counted since the start.
@@ -93,39 +144,107 @@ pub struct Counters {
 impl CertificateStore {
     /// Every certificate, ordered by id; the files are not looked at.
     pub fn list(&self) -> Vec<Status> {
-        let live = self.by_id.values().map(|entry| {
-            let (certificate, error) = (entry.fresh.current(), entry.fresh.last_error());
-            let state = match &error {
-                None => State::Current,
-                Some(_) if entry.fresh.is_gone() => State::Gone,
-                Some(_) => State::KeptLastGood,
-            };
-            Status {
-                id: entry.id.to_string(),
-                source: entry.source.name.clone(),
-                files: entry.fresh.files().to_vec(),
-                state,
-                last_error: error.map(|reason| error_chain(&*reason)),
-                live: Some(Live {
-                    names: certificate.names().to_vec(),
-                    key_algorithm: certificate.key_algorithm(),
-                    key_bits: certificate.key_bits(),
-                    not_after: certificate.not_after(),
-                    fingerprint: certificate.fingerprint().to_owned(),
-                }),
-            }
-        });
-        let mut list: Vec<Status> = live.collect();
-        for refused in lock(&self.refused).values() {
-            list.push(Status {
-                id: refused.candidate.id.to_string(),
-                source: self.source_name(refused.source),
-                files: refused.candidate.files.clone(),
-                state: State::Refused,
-                last_error: Some(error_chain(&*refused.reason)),
-                live: None,
-            });
+        self.page(None, usize::MAX).certificates
+    }
+
+    /// At most `limit` certificates, the first ones after the id `after`, or more where several pairs claim the last id.
+    ///
+    /// Looks at every id and sorts only the page.
+    pub fn page(&self, after: Option<&str>, limit: usize) -> Page {
+        let refused = self.refused();
+        let live = self.by_id.entries().map(|(id, entry)| (id, Pair::Live(entry)));
+        let mut all: Vec<(Arc<str>, Pair)> = live.chain(refused).collect();
+        let total = all.len();
+        all.retain(|(id, _)| after.is_none_or(|after| **id > *after));
+        let mut next = None;
+        if let Some(nth) = limit.checked_sub(1).filter(|nth| nth + 1 < all.len()) {
+            let last = Arc::clone(&all.select_nth_unstable_by(nth, |one, other| one.0.cmp(&other.0)).1.0);
+            let more = all.len();
+            all.retain(|(id, _)| *id <= last);
+            next = (all.len() < more).then(|| last.to_string());
         }
+        Page { certificates: self.describe(all), total, next }
+    }
+
+    /// Whatever claims an id: at most one that serves, and pairs that were refused.
+    pub fn status(&self, id: &str) -> Vec<Status> {
+        let live = self.by_id.find(id).map(|entry| (entry.id.clone(), Pair::Live(entry)));
+        let refused = self.refused().into_iter().filter(|(own, _)| **own == *id);
+        self.describe(live.into_iter().chain(refused).collect())
+    }
+
+    /// The certificates that serve, in no order. Cheap to begin and to leave.
+    pub(crate) fn live(&self) -> impl Iterator<Item = Arc<Certificate>> {
+        self.by_id.values().map(|entry| entry.fresh.current())
+    }
+
+    /// Another number after each change of any certificate.
+    pub(crate) fn changes(&self) -> u64 {
+        self.generation.current()
+    }
+
+    /// Which of these certificates cannot be served, as they are required. Costs a look-up for each.
+    pub fn unready(&self, required: &[Arc<str>]) -> Vec<Unready> {
+        let now = unix_now();
+        let judge = |id: &Arc<str>| match self.by_id(id) {
+            None => Some(Unready::Missing { id: id.to_string() }),
+            Some(certificate) if certificate.not_after() < now => {
+                let when = rfc3339(certificate.not_after());
+                Some(Unready::Expired { id: id.to_string(), when })
+            }
+            Some(_) => None,
+        };
+        required.iter().filter_map(judge).collect()
+    }
+
+    /// The ids of the certificates that their source requires, whether they are there or not, and of those that say so
+    /// themselves. Looks at every certificate.
+    pub fn required(&self) -> Vec<Arc<str>> {
+        let by_source = self.sources.iter().flat_map(|source| source.config.required.iter());
+        let themselves = self.live().filter(|certificate| certificate.is_required());
+        let mut required: Vec<Arc<str>> = by_source
+            .map(|id| Arc::from(id.as_str()))
+            .chain(themselves.map(|certificate| Arc::from(certificate.id())))
+            .collect();
+        required.sort_unstable();
+        required.dedup();
+        required
+    }
+
+    fn is_required(&self, id: &str, certificate: Option<&Certificate>) -> bool {
+        certificate.is_some_and(Certificate::is_required)
+            || self.sources.iter().any(|source| source.config.required.iter().any(|required| required == id))
+    }
+
+    fn refused(&self) -> Vec<(Arc<str>, Pair)> {
+        let refused = lock(&self.refused);
+        refused
+            .values()
+            .map(|refused| (refused.candidate.id.clone(), Pair::Refused(refused.clone())))
+            .collect()
+    }
+
+    fn describe(&self, pairs: Vec<(Arc<str>, Pair)>) -> Vec<Status> {
+        let now = unix_now();
+        let mut list: Vec<Status> = pairs
+            .into_iter()
+            .map(|(id, pair)| match pair {
+                Pair::Live(entry) => {
+                    let certificate = entry.fresh.current();
+                    let required = self.is_required(&id, Some(&certificate));
+                    live_status(&entry, certificate, required, now)
+                }
+                Pair::Refused(refused) => Status {
+                    id: id.to_string(),
+                    source: self.source_name(refused.source),
+                    files: refused.candidate.files,
+                    state: State::Refused,
+                    last_error: Some(error_chain(&*refused.reason)),
+                    required: self.is_required(&id, None),
+                    certificate: None,
+                },
+            })
+            .collect();
         list.sort_by(|one, other| one.id.cmp(&other.id).then_with(|| one.files.cmp(&other.files)));
         list
     }
@@ -136,30 +255,18 @@ impl CertificateStore {
             refused: self.tally.refused.load(Ordering::Relaxed),
             kept: self.tally.kept.load(Ordering::Relaxed),
             timed_out: self.tally.timed_out.load(Ordering::Relaxed),
-            scans: self.scans.done(),
+            scans: self.scans(),
         }
     }
 
-    /// What is worth saying about the certificates as they are, worst first.
+    /// What is worth saying about the certificates as they are, worst first. What expires is not among it: see
+    /// [`near_expiry`](Self::near_expiry).
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let now = unix_now();
-        for entry in self.by_id.values() {
-            let certificate = entry.fresh.current();
-            let subject = || certificate.id().to_owned();
-            let left = certificate.not_after().saturating_sub(now);
-            let life = certificate.not_after().saturating_sub(certificate.not_before());
-            if left < 0 {
-                findings.push(Finding::new(Severity::Warning, subject(), "has expired; renew it".to_owned()));
-            } else if left < NEAR_EXPIRY.min(life / 3) {
-                let text = format!("expires in {} days; renew it", left / (24 * 3600));
-                findings.push(Finding::new(Severity::Warning, subject(), text));
-            }
-            if certificate.names().is_empty() {
-                let text =
-                    "has no subject alternative names, so no client accepts it by name; issue it with some";
-                findings.push(Finding::new(Severity::Warning, subject(), text.to_owned()));
-            }
+        for certificate in self.live().filter(|certificate| certificate.names().is_empty()) {
+            let text =
+                "has no subject alternative names, so no client accepts it by name; issue it with some";
+            findings.push(Finding::new(Severity::Warning, certificate.id().to_owned(), text.to_owned()));
         }
         self.find_duplicates(&mut findings);
         for refused in lock(&self.refused).values() {
@@ -173,6 +280,20 @@ impl CertificateStore {
                 .then_with(|| (&one.subject, &one.text).cmp(&(&other.subject, &other.text)))
         });
         findings
+    }
+
+    /// The certificates that have expired or come within the widest of these horizons, the soonest first: what a running
+    /// gateway warns of from time to time, for a command that looks once.
+    pub fn near_expiry(&self, horizons: &Horizons) -> Vec<Finding> {
+        let now = unix_now();
+        let mut near: Vec<_> = self
+            .live()
+            .filter(|certificate| horizons.reached(certificate.not_after(), now).is_some())
+            .map(|certificate| (certificate.not_after(), certificate.id().to_owned()))
+            .collect();
+        near.sort_unstable();
+        let finding = |(not_after, id)| Finding::new(Severity::Warning, id, remaining(not_after, now));
+        near.into_iter().map(finding).collect()
     }
 
     /// Certificates with the same name and kind of key: only the newest of them is ever chosen by default.
@@ -210,8 +331,44 @@ impl CertificateStore {
     }
 }
 
+/// What a page is chosen from.
+enum Pair {
+    Live(Arc<Entry>),
+    Refused(Refused),
+}
+
+fn live_status(entry: &Entry, certificate: Arc<Certificate>, required: bool, now: i64) -> Status {
+    let error = entry.fresh.last_error();
+    let state = match &error {
+        _ if certificate.not_after() < now => State::Expired,
+        None => State::Current,
+        Some(_) if entry.fresh.is_gone() => State::Gone,
+        Some(_) => State::KeptLastGood,
+    };
+    Status {
+        id: entry.id.to_string(),
+        source: entry.source.name.clone(),
+        files: entry.fresh.files().to_vec(),
+        state,
+        last_error: error.map(|reason| error_chain(&*reason)),
+        required,
+        certificate: Some(certificate),
+    }
+}
+
+/// `expires in 12 days, on …; renew it`, or that it has.
+pub fn remaining(not_after: i64, now: i64) -> String {
+    let when = rfc3339(not_after);
+    match days(not_after.saturating_sub(now)) {
+        ..0 => format!("expired on {when}; renew it"),
+        0 => format!("expires within a day, on {when}; renew it"),
+        1 => format!("expires in 1 day, on {when}; renew it"),
+        days => format!("expires in {days} days, on {when}; renew it"),
+    }
+}
+
 impl Finding {
-    pub(super) fn new(severity: Severity, subject: String, text: String) -> Self {
+    pub fn new(severity: Severity, subject: String, text: String) -> Self {
         Self { severity, subject, text }
     }
 }

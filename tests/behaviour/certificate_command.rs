@@ -1,0 +1,375 @@
+//! `handfast certificate` shows what a gateway has and judges what it is to get, with texts that name file and remedy.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use handfast_tests::gateway::{binary, finish};
+use handfast_tests::{Client, Config, Finished, Gateway, Leaf, Scene, handfast, require_tool};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const USAGE: Option<i32> = Some(2);
+const RUNTIME: Option<i32> = Some(1);
+const GOOD: Option<i32> = Some(0);
+
+#[test]
+fn the_help_says_what_each_command_does() {
+    for command in ["list", "show", "check"] {
+        let folder = TempDir::new().expect("a scratch folder");
+        let finished = handfast(folder.path(), &["certificate", command, "--help"]);
+        assert_eq!(finished.code, GOOD);
+        snapshot(&format!("certificate_{command}_help"), &finished, &[]);
+    }
+}
+
+#[test]
+fn a_list_without_a_gateway_shows_what_the_files_hold() {
+    let desk = Desk::new();
+    desk.scene.certificates.put(
+        "many",
+        &desk.scene.authority.server(&[
+            "a.many.example",
+            "b.many.example",
+            "c.many.example",
+            "d.many.example",
+        ]),
+    );
+    desk.scene.certificates.put("old", &desk.scene.authority.issue(Leaf::server(&["old.example"]).expired()));
+    let finished = desk.handfast(&["certificate", "list", "-c", "handfast.toml"]);
+    assert_eq!(finished.code, GOOD, "{}", finished.stderr);
+    desk.snapshot("certificate_list", &finished);
+    let offline = desk.handfast(&["certificate", "list", "-c", "handfast.toml", "--offline"]);
+    assert_eq!(
+        (offline.stdout, offline.stderr.as_str()),
+        (finished.stdout, ""),
+        "who asks for it is not told"
+    );
+}
+
+#[test]
+fn everything_about_one_certificate_is_shown() {
+    let desk = Desk::new();
+    fs::write(
+        desk.scene.certificates.path().join("a.example.toml"),
+        "required = true\ntags = { team = \"shop\" }\n",
+    )
+    .expect("a file is written");
+    let finished = desk.handfast(&["certificate", "show", "a.example", "-c", "handfast.toml", "--offline"]);
+    assert_eq!(finished.code, GOOD, "{}", finished.stderr);
+    assert!(finished.stdout.contains(&desk.scene.pairs[0].fingerprint()), "{}", finished.stdout);
+    desk.snapshot("certificate_show", &finished);
+}
+
+#[test]
+fn an_id_that_no_certificate_has_is_an_error() {
+    let desk = Desk::new();
+    let finished = desk.handfast(&["certificate", "show", "b.example", "-c", "handfast.toml", "--offline"]);
+    assert_eq!(finished.code, RUNTIME);
+    desk.snapshot("certificate_show_unknown", &finished);
+}
+
+#[test]
+fn a_configuration_that_does_not_exist_is_wrong_usage() {
+    let desk = Desk::new();
+    assert_eq!(desk.handfast(&["certificate", "list", "-c", "missing.toml"]).code, USAGE);
+    assert_eq!(desk.handfast(&["certificate", "list"]).code, USAGE);
+    assert_eq!(desk.handfast(&["certificate", "check"]).code, USAGE);
+}
+
+#[test]
+fn a_running_gateway_is_asked_for_what_it_serves() {
+    let desk = Desk::new();
+    let gateway = desk.start();
+    let stranger = desk.scene.authority.server(&["a.example"]);
+    desk.scene.certificates.put_key("a.example", &stranger.key_pem);
+    Client::new().connect(gateway.address("main"), "a.example").expect("the last good pair");
+    gateway.wait_for("the report", |line| line.is("certificate not replaced"));
+
+    let running = desk.handfast(&["certificate", "list", "-c", "running.toml"]);
+    assert_eq!((running.code, running.stderr.as_str()), (GOOD, ""));
+    desk.snapshot("certificate_list_running", &running);
+    let shown = desk.handfast(&["certificate", "show", "a.example", "-c", "running.toml"]);
+    assert!(shown.stdout.contains("last good kept"), "{}", shown.stdout);
+    assert!(shown.stdout.contains(&desk.scene.pairs[0].fingerprint()), "{}", shown.stdout);
+
+    let offline = desk.handfast(&["certificate", "list", "-c", "running.toml", "--offline"]);
+    assert!(offline.stdout.contains("refused"), "a gateway that starts now has none: {}", offline.stdout);
+    assert!(!offline.stdout.contains("last good kept"), "{}", offline.stdout);
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_named() {
+    let desk = Desk::new();
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+    desk.write("running.toml", &format!("{CONFIG}\n[admin]\naddress = \"{free}\"\n"));
+    let finished = desk.handfast(&["certificate", "list", "-c", "running.toml"]);
+    assert_eq!(finished.code, GOOD);
+    assert!(finished.stdout.contains("a.example"), "{}", finished.stdout);
+    let note = format!("no gateway answers at {free}");
+    assert!(finished.stderr.starts_with("note: ") && finished.stderr.contains(&note), "{}", finished.stderr);
+}
+
+#[test]
+fn json_has_the_documented_members() {
+    let desk = Desk::new();
+    desk.scene.certificates.put("old", &desk.scene.authority.issue(Leaf::server(&["old.example"]).expired()));
+    let gateway = desk.start();
+    for (config, from) in [("running.toml", "gateway"), ("handfast.toml", "files")] {
+        let list = desk.json(&["certificate", "list", "--json", "-c", config]);
+        assert_eq!(list["from"], from);
+        let certificates = list["certificates"].as_array().expect("a list");
+        assert_eq!(certificates.len(), 2, "{list}");
+        let [good, old] = [0, 1].map(|index| &certificates[index]);
+        assert_eq!(
+            (&good["id"], &good["state"], &good["error"]),
+            (&"a.example".into(), &"current".into(), &Value::Null)
+        );
+        assert_eq!(good["names"], serde_json::json!(["a.example"]));
+        assert_eq!((&good["algorithm"], &good["key_bits"]), (&"ecdsa-p256".into(), &256.into()));
+        assert_eq!(good["not_after"], "2099-01-01T00:00:00Z");
+        assert!(good["days_left"].as_i64().expect("a number") > 20_000, "{good}");
+        assert_eq!(good["fingerprint"], desk.scene.pairs[0].fingerprint());
+        assert_eq!((&old["state"], &old["fingerprint"]), (&"refused".into(), &Value::Null));
+        assert!(old["error"].as_str().expect("a text").contains("expired"), "{old}");
+        assert!(good.get("chain").is_none());
+
+        let shown = desk.json(&["certificate", "show", "a.example", "--json", "-c", config]);
+        let chain = shown["certificates"][0]["chain"].as_array().expect("a list");
+        assert_eq!(chain[0]["fingerprint"], desk.scene.pairs[0].fingerprint());
+        let documented = fs::read_to_string(handfast_tests::repository().join("docs/observation.md"));
+        let documented = documented.expect("the page is read");
+        for member in shown["certificates"][0].as_object().expect("an object").keys() {
+            assert!(documented.contains(&format!("`{member}`")), "`{member}` is not in docs/observation.md");
+        }
+    }
+    drop(gateway);
+}
+
+#[test]
+fn the_admin_listener_lists_page_by_page() {
+    let scene = Scene::new(&["a.example", "b.example", "c.example"]);
+    let gateway = scene.start();
+    let ask = |query: &str| -> Value {
+        let response = gateway.admin(&format!("/certificates{query}"));
+        assert_eq!(response.status, 200);
+        serde_json::from_str(&response.text()).expect("JSON")
+    };
+    assert_eq!(ask("")["certificates"].as_array().map(Vec::len), Some(3));
+    let (mut ids, mut query) = (Vec::new(), "?limit=1".to_owned());
+    loop {
+        let page = ask(&query);
+        assert_eq!((&page["total"], page["certificates"].as_array().map(Vec::len)), (&3.into(), Some(1)));
+        ids.push(page["certificates"][0]["id"].as_str().expect("an id").to_owned());
+        match page["next"].as_str() {
+            Some(next) => query = format!("?limit=1&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(ids, ["a.example", "b.example", "c.example"]);
+    assert_eq!(ask("?id=b.example")["certificates"][0]["id"], "b.example");
+    assert_eq!(ask("?id=none")["total"], 0);
+    for wrong in ["?limit=0", "?limit=1001", "?ids=a", "?id=%ff"] {
+        assert_eq!(gateway.admin(&format!("/certificates{wrong}")).status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn good_pairs_pass_the_check_in_every_layout() {
+    let scene = Scene::new(&["a.example"]);
+    let pair = |name| scene.authority.server(&[name]);
+    scene.certificates.put_combined("combined", &pair("combined.example"));
+    scene.certificates.put_certbot("certbot", &pair("certbot.example"));
+    scene.certificates.put_kubernetes("kubernetes", &pair("kube.example"));
+    let check = |paths: &[&str]| {
+        let arguments: Vec<&str> = ["certificate", "check"].iter().chain(paths).copied().collect();
+        handfast(scene.certificates.path(), &arguments)
+    };
+    for (paths, pairs) in [
+        (&["."][..], "4 pairs"),
+        (&["a.example.crt"], "1 pair"),
+        (&["a.example.key", "a.example.crt"], "1 pair"),
+        (&["certbot/privkey.pem", "combined.pem"], "2 pairs"),
+        (&["kubernetes", "kubernetes/tls.crt"], "1 pair"),
+    ] {
+        let finished = check(paths);
+        assert_eq!((finished.code, finished.stderr.as_str()), (GOOD, ""), "{paths:?} {}", finished.stdout);
+        assert_eq!(finished.stdout, format!("good: {pairs}\n"), "{paths:?}");
+    }
+}
+
+#[test]
+fn the_check_finds_what_a_gateway_would_refuse() {
+    let scene = Scene::new(&["good.example"]);
+    let folder = &scene.certificates;
+    let pair = scene.authority.server(&["a.example"]);
+    folder.put("expired", &scene.authority.issue(Leaf::server(&["a.example"]).expired()));
+    folder.put("mismatched", &pair);
+    folder.put_key("mismatched", &scene.authority.server(&["a.example"]).key_pem);
+    folder.put("cut-off", &pair);
+    folder.put_certificate("cut-off", &pair.certificates_pem[..300]);
+    folder.put("encrypted", &pair);
+    folder.put_key("encrypted", &pair.key_pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"));
+    folder.put("open", &scene.authority.server(&["open.example"]));
+    let open = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(folder.path().join("open.key"), open).expect("a mode is set");
+    folder.put("settings", &pair);
+    fs::write(folder.path().join("settings.toml"), "requird = true\n").expect("a file is written");
+    folder.put_key("lone", &pair.key_pem);
+    let finished = handfast(folder.path(), &["certificate", "check", ".", "missing.crt", "/dev/null"]);
+    assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+    snapshot("certificate_check", &finished, &[(folder.path(), "[certificates]")]);
+
+    let finished = handfast(folder.path(), &["certificate", "check", "open.crt", "--allow-readable-keys"]);
+    assert_eq!(finished.code, GOOD, "{}", finished.stdout);
+    let empty = TempDir::new().expect("a scratch folder");
+    let finished = handfast(empty.path(), &["certificate", "check", "."]);
+    assert_eq!(finished.code, RUNTIME, "nothing was checked: {}", finished.stdout);
+}
+
+#[test]
+fn the_check_of_a_configuration_includes_its_certificates() {
+    let desk = Desk::new();
+    desk.scene.certificates.put("old", &desk.scene.authority.issue(Leaf::server(&["old.example"]).expired()));
+    let finished = desk.handfast(&["check", "-c", "handfast.toml"]);
+    assert_eq!(finished.code, RUNTIME);
+    desk.snapshot("check_with_a_bad_certificate", &finished);
+}
+
+#[test]
+fn what_names_say_does_not_reach_the_terminal_as_it_is() {
+    let desk = Desk::new();
+    let organisation = "Evil\u{1b}[2J\u{202e}Corp";
+    let leaf = Leaf::server(&["evil.example"]).organizational_unit(organisation);
+    desk.scene.certificates.put("e\u{1b}[31mvil\u{202e}", &desk.scene.authority.issue(leaf));
+    desk.scene.certificates.put_certificate("b\u{9b}roken", "not a certificate");
+    desk.scene.certificates.put_key("b\u{9b}roken", "not a key");
+    let commands: [&[&str]; 5] = [
+        &["certificate", "list", "--offline", "-c", "handfast.toml"],
+        &["certificate", "list", "--offline", "--json", "-c", "handfast.toml"],
+        &["certificate", "show", "e\u{1b}[31mvil\u{202e}", "--offline", "-c", "handfast.toml"],
+        &["certificate", "check", "certificates"],
+        &["certificate", "show", "no\u{1b}ne", "--offline", "-c", "handfast.toml"],
+    ];
+    for command in commands {
+        let Finished { stdout, stderr, .. } = desk.handfast(command);
+        let harmful =
+            |character: char| (character.is_control() && character != '\n') || character == '\u{202e}';
+        assert!(!stdout.contains(harmful), "{command:?}: {stdout:?}");
+        assert!(!stderr.contains(harmful), "{command:?}: {stderr:?}");
+        assert!(stdout.contains("vil") || stderr.contains("ne"), "{command:?}: {stdout:?} {stderr:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_a_command_quietly_and_a_full_disk_does_not() {
+    require_tool("bash", "bash");
+    let desk = Desk::new();
+    let commands: [&[&str]; 3] = [
+        &["certificate", "list", "--offline", "-c", "handfast.toml"],
+        &["certificate", "list", "--offline", "--json", "-c", "handfast.toml"],
+        &["certificate", "check", "certificates"],
+    ];
+    let run = |script: &str, command: &[&str]| {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script]).arg(binary()).args(command).current_dir(desk.path());
+        finish(shell)
+    };
+    for command in commands {
+        let finished = run("set -o pipefail; \"$0\" \"$@\" | :", command);
+        assert_eq!((finished.code, finished.stderr.as_str()), (GOOD, ""), "{command:?}");
+        let finished = run("\"$0\" \"$@\" >/dev/full", command);
+        assert_eq!(finished.code, RUNTIME, "{command:?}");
+        assert!(finished.stderr.starts_with("error: cannot write to standard output"), "{}", finished.stderr);
+    }
+}
+
+/// What the commands are run on.
+const CONFIG: &str = r#"[[listener]]
+name = "main"
+address = "127.0.0.1:0"
+
+[[certificate-source]]
+kind = "directory"
+path = "certificates"
+
+[[upstream]]
+name = "echo"
+endpoints = ["127.0.0.1:1"]
+
+[[route]]
+hosts = ["*"]
+upstream = "echo"
+"#;
+
+/// A folder with the configuration `handfast.toml`, whose certificates are in `certificates`.
+struct Desk {
+    folder: TempDir,
+    scene: Scene,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a scratch folder");
+        let scene = Scene::new(&["a.example"]);
+        let link = folder.path().join("certificates");
+        std::os::unix::fs::symlink(scene.certificates.path(), link).expect("a symlink is made");
+        let desk = Self { folder, scene };
+        desk.write("handfast.toml", CONFIG);
+        desk
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path().join(name), text).expect("a file is written");
+    }
+
+    /// Starts a gateway on the same certificates, and writes the configuration that leads to it: `running.toml`.
+    fn start(&self) -> Gateway {
+        let config = Config::serving(&self.scene.certificates, self.scene.upstream.address());
+        let gateway = Gateway::start(&config);
+        let address = gateway.admin_address();
+        self.write("running.toml", &format!("{CONFIG}\n[admin]\naddress = \"{address}\"\n"));
+        gateway
+    }
+
+    #[track_caller]
+    fn handfast(&self, arguments: &[&str]) -> Finished {
+        handfast(self.path(), arguments)
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let finished = self.handfast(arguments);
+        assert_eq!(finished.code, GOOD, "{}", finished.stderr);
+        serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {}", finished.stdout))
+    }
+
+    #[track_caller]
+    fn snapshot(&self, name: &str, finished: &Finished) {
+        let folders = [(self.path(), "[folder]"), (self.scene.certificates.path(), "[certificates]")];
+        snapshot(name, finished, &folders);
+    }
+}
+
+/// Exit code and output, without what differs from run to run.
+#[track_caller]
+fn snapshot(name: &str, finished: &Finished, folders: &[(&Path, &str)]) {
+    let Finished { code, stdout, stderr } = finished;
+    let code = code.map_or("killed".to_owned(), |code| code.to_string());
+    let shown = format!("exit code: {code}\n----- stdout -----\n{stdout}----- stderr -----\n{stderr}");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    for (folder, placeholder) in folders {
+        settings.add_filter(&folder.display().to_string().replace('.', "\\."), *placeholder);
+    }
+    settings.add_filter(r"\b2\d{4}\b", "[days]");
+    settings.add_filter(r"\b[0-9a-f]{64}\b", "[digest]");
+    settings.add_filter(r"(serial +)[0-9a-f]+", "${1}[serial]");
+    settings.bind(|| insta::assert_snapshot!(name, shown));
+}
