@@ -2,21 +2,24 @@
 //!
 //! `source` finds the files, [`load`] makes a [`Certificate`] of them if they pass every check, [`store`] keeps all of
 //! them fresh and findable. Policies see a certificate through [`handfast_plugin_host::Certificate`], which has no way to the
-//! key; rustls gets the key from [`Certificate::certified_key`]. Nothing here changes after it was made: a replaced pair
-//! is a new value with the same id.
+//! key; rustls gets the key from [`Certificate::certified_key`]. Nothing here changes after it was made but the OCSP staple,
+//! which has a life of its own ([`ocsp`]): a replaced pair is a new value with the same id.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use handfast_plugin_host::{ClientHello, KeyAlgorithm};
 use rustls::SignatureScheme;
+use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
+pub mod expiry;
 pub mod load;
 pub mod names;
+pub mod ocsp;
 pub mod peer;
 pub mod source;
 pub mod store;
@@ -36,6 +39,11 @@ pub struct Certificate {
     facts: x509::Facts,
     /// Ordered by key.
     tags: Arc<[(String, String)]>,
+    is_required: bool,
+    serve_expired: bool,
+    ocsp_file: Option<Box<[u8]>>,
+    /// Empty unless it has to do with OCSP.
+    staples: OnceLock<Arc<ocsp::Slot>>,
 }
 
 impl Certificate {
@@ -61,6 +69,11 @@ impl Certificate {
         &self.key
     }
 
+    /// From the leaf on.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
+    }
+
     /// SHA-256 of the leaf's DER in lower-case hexadecimal.
     pub fn fingerprint(&self) -> &str {
         &self.facts.fingerprint
@@ -84,8 +97,38 @@ impl Certificate {
         self.facts.key_bits
     }
 
+    /// The source's, and over them those of the file beside the pair. Ordered by key.
     pub fn tags(&self) -> &[(String, String)] {
         &self.tags
+    }
+
+    /// Whether the file beside the pair says that the gateway is not ready without it. The source may say so too.
+    pub fn is_required(&self) -> bool {
+        self.is_required
+    }
+
+    /// The bytes of the `.ocsp` file beside the pair, as they were when the pair was read. Nobody judged them.
+    pub fn ocsp_file(&self) -> Option<&[u8]> {
+        self.ocsp_file.as_deref()
+    }
+
+    /// The OCSP response to send with it now: one that was checked and holds. No lock and no allocation.
+    pub fn staple(&self) -> Option<Arc<ocsp::Staple>> {
+        self.staples.get()?.staple()
+    }
+
+    pub fn ocsp_status(&self) -> ocsp::Status {
+        self.staples.get().map_or(ocsp::Status::None, |slot| slot.status())
+    }
+
+    /// Where its staples are kept, if it has to do with OCSP.
+    pub fn staples(&self) -> Option<&Arc<ocsp::Slot>> {
+        self.staples.get()
+    }
+
+    /// Once, before it goes live; later calls change nothing.
+    fn keep_staples_in(&self, slot: Arc<ocsp::Slot>) {
+        let _ = self.staples.set(slot);
     }
 
     /// Whether a choice that fell on `other` would fall on this one too: the same names and kind of key.
@@ -100,6 +143,11 @@ impl Certificate {
     /// Whether the present lies in its validity (RFC 5280 section 4.1.2.5: both ends belong to it).
     pub fn is_valid_at(&self, time: i64) -> bool {
         (self.facts.not_before..=self.facts.not_after).contains(&time)
+    }
+
+    /// Whether its validity has ended and its source does not serve such certificates.
+    pub fn has_expired_at(&self, time: i64) -> bool {
+        time > self.facts.not_after && !self.serve_expired
     }
 
     /// Whether a client with these offers can verify a handshake signed by this key. Lists as in the ClientHello.
@@ -120,6 +168,10 @@ impl Certificate {
             .collect();
         let signs = self.key.key.choose_scheme(&offered).is_some();
         signs && (tls13 || cipher_suites.iter().any(|suite| self.authenticates(*suite)))
+    }
+
+    fn is_for(&self, hello: &dyn ClientHello) -> bool {
+        self.usable_with(&hello.signature_schemes(), &hello.cipher_suites(), &hello.protocol_versions())
     }
 
     /// Whether a TLS 1.2 suite of those that rustls has is for this kind of key (RFC 5289, RFC 7905, RFC 8422).
@@ -188,12 +240,12 @@ impl handfast_plugin_host::Certificate for Certificate {
     }
 
     fn usable_by(&self, hello: &dyn ClientHello) -> bool {
-        self.is_valid_at(unix_now())
-            && self.usable_with(
-                &hello.signature_schemes(),
-                &hello.cipher_suites(),
-                &hello.protocol_versions(),
-            )
+        let now = unix_now();
+        now >= self.facts.not_before && !self.has_expired_at(now) && self.is_for(hello)
+    }
+
+    fn has_expired_for(&self, hello: &dyn ClientHello) -> bool {
+        self.has_expired_at(unix_now()) && self.is_for(hello)
     }
 }
 

@@ -19,6 +19,9 @@ pub use error::ConfigError;
 /// The policy in the binary: asked after the last configured one. No configured policy can have its name.
 pub const EMBEDDED_POLICY: &str = "server-name";
 
+/// In the place of a policy's name where a listener's own rules about server names decided. No policy can have it either.
+pub const LISTENER_RULES: &str = "listener";
+
 /// Everything the operator decided. Immutable; a reload makes a new one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -78,6 +81,8 @@ pub struct Listener {
     pub client_certificates: Option<ClientCertificates>,
     /// The oldest TLS version accepted.
     pub minimum_tls: TlsVersion,
+    /// Connections that one client may have open: an IPv4 address, or an IPv6 network of 64 bits.
+    pub max_connections_per_client: Option<usize>,
 }
 
 /// Who answers a client whose server name says nothing about the certificate.

@@ -2,7 +2,8 @@
 //!
 //! Certificates and plugins are both kept in a [`Fresh`]. A handshake calls [`Fresh::ensure`] before it uses the value;
 //! the file watcher and the slow scan call the same, earlier. Nothing here knows what the files mean: a [`Load`] does.
-//! Worker threads only ever call `stat` here; reading, parsing and compiling run on the background runtime.
+//! Worker threads only ever call `stat` here; reading, parsing and compiling run on the background runtime. Where even
+//! `stat` may block, [`Fresh::known`] answers without a look, and is as old as the last one.
 //!
 //! # Why no stale value is handed out
 //!
@@ -20,14 +21,29 @@
 //! 2. The slow path answers `Reloaded` only from an attempt that *began* after `ensure` was called: attempts are
 //!    numbered before their first `stat`, and the caller notes the number on entry. A reload that others began earlier
 //!    is waited for, and then the files are looked at again, since it may have read them before the update.
+//! 3. A path is followed by each `stat` anew, symbolic links and all. So it does not matter which component of it was
+//!    replaced: the file, a link to it, a link to its folder (`..data` of Kubernetes, `live/` of certbot) or the folder.
+//! 4. A missing optional file has an identity too: `stat` says "not found", and one that comes into being says
+//!    something else from the moment its creation or rename has returned. Absence has no two states that could be
+//!    confused, so it is settled at once. A file that came and went between two looks left the state that was read.
+//!
+//! What the identity leaves out, and why that is enough: names and contents. Two states with one identity would have to
+//! be the same inode of the same device with the same change time; the kernel sets that at every write, truncation,
+//! `chmod`, `link`, rename and `utimes`, and gives user space no call to set it. Size and modification time add nothing
+//! to that argument on a local file system; they are compared because they cost nothing and tell states apart on network
+//! file systems whose change time is coarse. Not seen at all: writes through `mmap` to a page that is dirty already (no
+//! tool installs certificates so) and changes to the raw device below.
 //!
 //! What is left: a file system whose change times do not come from this machine's clock (NFS and other network file
 //! systems), or a clock set back to the exact nanosecond of an earlier change.
 //!
 //! # Why no mixed pair is handed out
 //!
-//! [`file::read_together`] returns bytes that all files held together at one moment. An update by two renames has one
-//! such moment that is half old and half new; there the loader refuses the pair (the key does not match) and the last
+//! [`file::read_together`] calls, in this order: `clock_gettime`; `stat` of each path; for each file `open`, `fstat`,
+//! `read` to the end; `stat` of each path again. It counts only if each `fstat` and the second round equal the first
+//! round, so it returns bytes that all files held together at one moment: the one between the last `read` and the
+//! second round. A rename of any of them in between shows in `fstat` (of a file opened after it) or in the second round
+//! (for one opened before). An update by two renames has one such moment that is half old and half new; there the loader refuses the pair (the key does not match) and the last
 //! good value stays. A state that is refused may just be half way, so the reload goes on watching it for
 //! [`HALF_DONE`] before it ends: a handshake that arrived between two quick updates then gets the second instead of a
 //! value from before the first. A state that stays broken costs that wait once; from then on it is known by its
@@ -37,6 +53,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::io::ErrorKind::NotFound;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,7 +69,7 @@ use tokio::time::Instant;
 pub mod file;
 pub mod single_flight;
 
-pub use file::{Contents, FileIdentity, ReadError};
+pub use file::{Contents, FileIdentity, Files, ReadError};
 pub use single_flight::SingleFlight;
 
 use file::{Reading, Seen};
@@ -75,7 +92,8 @@ pub type Reason = Arc<dyn Error + Send + Sync>;
 
 /// Makes a value from files.
 pub trait Load<T>: Send + Sync + 'static {
-    /// Called on the background runtime with the files in the order of their paths. May wait, must not block for long.
+    /// Called on the background runtime with the files in the order of their paths, without optional ones that are
+    /// missing. May wait, must not block for long.
     fn load(&self, files: Vec<Contents>) -> LoadFuture<'_, T>;
 
     /// Told of each change once; of a new value before anybody who waits for it is woken.
@@ -134,7 +152,7 @@ pub enum Outcome {
 
 /// A value, the files it comes from, and what is known of them.
 pub struct Fresh<T> {
-    files: Arc<[PathBuf]>,
+    files: Files,
     limit: usize,
     loader: Arc<dyn Load<T>>,
     background: Handle,
@@ -176,17 +194,18 @@ enum Doubt {
 }
 
 impl<T: Send + Sync + 'static> Fresh<T> {
-    /// Reads the files and makes the first value. `limit` bounds each file's size; reloads run on `background`.
+    /// Reads the files and makes the first value. `limit` bounds the size of each required file; reloads run on
+    /// `background`.
     pub async fn load(
-        files: Vec<PathBuf>,
+        files: impl Into<Files>,
         limit: usize,
         loader: Arc<dyn Load<T>>,
         background: Handle,
     ) -> Result<Arc<Self>, NotLoaded> {
-        let files: Arc<[PathBuf]> = files.into();
+        let files: Files = files.into();
         let reading = read_on(&background, &files, limit).await;
         let (seen, settled) = (reading.seen.clone(), reading.settled);
-        match judge(&loader, &background, reading, |_| None).await {
+        match judge(&loader, &background, &files, reading, |_| None).await {
             Ok((value, digest)) => {
                 let doubt = if settled { Doubt::Never } else { Doubt::Always };
                 let state = State { value, digest, seen, doubt, attempt: 0, failure: None };
@@ -212,8 +231,9 @@ impl<T: Send + Sync + 'static> Fresh<T> {
         self.state.load().value.clone()
     }
 
+    /// The required files.
     pub fn files(&self) -> &[PathBuf] {
-        &self.files
+        self.files.required()
     }
 
     /// Why the value is older than its files, as far as that was noticed.
@@ -230,6 +250,29 @@ impl<T: Send + Sync + 'static> Fresh<T> {
     pub fn has_changed(&self) -> bool {
         let state = self.state.load();
         state.is_in_doubt() || !file::unchanged(&self.files, &state.seen)
+    }
+
+    /// What is known of the files, as of the last look: [`ensure`](Self::ensure) without one. Never blocks and never
+    /// waits; how old the answer may be is the matter of whoever looks.
+    pub fn known(&self) -> Outcome {
+        self.state.load().failure.as_ref().map_or(Outcome::Unchanged, Failure::outcome)
+    }
+
+    /// Whether a required file is missing at this moment. One `stat` each.
+    pub fn is_missing(&self) -> bool {
+        self.files().iter().any(|path| FileIdentity::of(path).is_err_and(|error| error.kind() == NotFound))
+    }
+
+    /// What is known of files that were refused, for a value that is being given up. `None` if they are good.
+    pub fn give_up(&self) -> Option<NotLoaded> {
+        let state = self.state.load();
+        let failure = state.failure.as_ref()?;
+        Some(NotLoaded {
+            reason: failure.reason.clone(),
+            files: self.files.clone(),
+            seen: state.seen.clone(),
+            doubt: state.doubt,
+        })
     }
 
     /// Forgets that the present files were refused: the next `ensure` reads and judges them again.
@@ -336,12 +379,15 @@ impl<T: Send + Sync + 'static> Fresh<T> {
                 Doubt::Always => Instant::now() + TICK,
                 Doubt::From(time) => time.min(end),
             };
+            // The clock before the look: whoever gives up has seen the files as they were after the end.
+            let mut now = Instant::now();
             let mut is_same = file::unchanged(&self.files, &state.seen);
-            while is_same && Instant::now() < again {
+            while is_same && now < again {
                 tokio::time::sleep(LOOK).await;
+                now = Instant::now();
                 is_same = file::unchanged(&self.files, &state.seen);
             }
-            if is_same && Instant::now() >= end {
+            if is_same && now >= end {
                 self.refusal_told.store(true, Ordering::SeqCst);
                 let (reason, gone) = (&failure.reason, failure.gone);
                 self.loader.changed(Change::Refused { kept: &state.value, reason, gone });
@@ -356,7 +402,7 @@ impl<T: Send + Sync + 'static> Fresh<T> {
         let reading = read_on(&self.background, &self.files, self.limit).await;
         let (seen, settled) = (reading.seen.clone(), reading.settled);
         let same_files = seen == old.seen;
-        let judged = judge(&self.loader, &self.background, reading, |digest| {
+        let judged = judge(&self.loader, &self.background, &self.files, reading, |digest| {
             if *digest == old.digest {
                 // Touched, copied over itself, or only in doubt: the value is the one there is.
                 return Some(Ok(old.value.clone()));
@@ -431,7 +477,7 @@ impl Doubt {
 #[derive(Clone)]
 pub struct NotLoaded {
     pub reason: Reason,
-    pub files: Arc<[PathBuf]>,
+    pub files: Files,
     seen: Box<[Seen]>,
     doubt: Doubt,
 }
@@ -449,24 +495,21 @@ impl fmt::Debug for NotLoaded {
     }
 }
 
-async fn read_on(background: &Handle, files: &Arc<[PathBuf]>, limit: usize) -> Reading {
-    let paths = files.clone();
-    let reading = background.spawn_blocking(move || file::read_together(&paths, limit)).await;
-    reading.unwrap_or_else(|_ended| Reading {
-        seen: files.iter().map(|_| Seen::Nothing(std::io::ErrorKind::Interrupted)).collect(),
-        settled: false,
-        contents: Err(ReadError::Changing { path: files.first().cloned().unwrap_or_default() }),
-    })
+async fn read_on(background: &Handle, files: &Files, limit: usize) -> Reading {
+    let owned = files.clone();
+    let reading = background.spawn_blocking(move || file::read_together(&owned, limit)).await;
+    reading.unwrap_or_else(|_ended| Reading::none(files))
 }
 
 /// Makes a value from what was read, unless `known` has the answer for contents of that digest.
 async fn judge<T: Send + Sync + 'static>(
     loader: &Arc<dyn Load<T>>,
     background: &Handle,
+    files: &Files,
     reading: Reading,
     known: impl FnOnce(&[u8; 32]) -> Option<Result<Arc<T>, Failure>>,
 ) -> Result<(Arc<T>, [u8; 32]), Failure> {
-    let gone = reading.seen.iter().any(Seen::is_absent);
+    let gone = files.is_gone(&reading.seen);
     let contents = reading.contents.map_err(|error| {
         let retry = error.is_passing().then_some(PASSING);
         Failure { reason: Arc::new(error), digest: None, retry, gone }
@@ -499,6 +542,9 @@ fn doubt(settled: bool, failure: Option<&Failure>) -> Doubt {
 fn digest(contents: &[Contents]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for file in contents {
+        // Which of the optional files it is.
+        digest.update(file.path.as_os_str().as_encoded_bytes());
+        digest.update([0, u8::from(file.trouble.is_some())]);
         digest.update(file.mode.to_le_bytes());
         digest.update(file.bytes.len().to_le_bytes());
         digest.update(&file.bytes);

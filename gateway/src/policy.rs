@@ -26,13 +26,20 @@ pub mod decision;
 pub mod native;
 pub mod slot;
 
+mod server_name;
+
 use decision::{Decision, Failures};
+use server_name::Rules;
 use slot::Slot;
 
 /// RFC 8446 section 6.2: `internal_error`, for a policy that had no verdict.
 const INTERNAL_ERROR: u8 = 80;
 /// RFC 6066 section 3: `unrecognized_name`, where no policy had an opinion.
 const UNRECOGNIZED_NAME: u8 = 112;
+/// RFC 5246 appendix E.1, RFC 8446 section 4.2.1: `protocol_version`.
+const PROTOCOL_VERSION: u8 = 70;
+/// What the headers begin with that tell upstreams about a client.
+const ATTRIBUTE: &str = "x-client-";
 
 /// Every policy of a snapshot.
 pub struct Policies {
@@ -54,6 +61,7 @@ impl Policies {
         let chains = listeners.iter().map(|listener| {
             let of = |name: &String| slots.iter().find(|slot| slot.name() == name).cloned();
             let chain = Chain {
+                rules: Rules::of(listener),
                 slots: listener.policies.iter().filter_map(of).collect(),
                 embedded: Arc::clone(&embedded),
                 embedded_calls: metrics.policy(EMBEDDED_POLICY, "select"),
@@ -121,6 +129,7 @@ pub enum Last {
 
 /// The policies of one listener.
 pub struct Chain {
+    rules: Rules,
     slots: Vec<Arc<Slot>>,
     embedded: Arc<plugin_host::Policy>,
     embedded_calls: PolicyCounters,
@@ -163,10 +172,21 @@ impl Admission {
 /// Proof that the client of an established connection was judged.
 #[derive(Debug)]
 pub struct Validated {
+    policies: Vec<String>,
     attributes: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Validated {
+    /// Who judged. Empty for a client without a certificate, and where no policy has the hook.
+    pub fn policies(&self) -> &[String] {
+        &self.policies
+    }
+
+    /// The names of what they say, as they gave them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.attributes.iter().map(|(name, _)| name.as_str().strip_prefix(ATTRIBUTE).unwrap_or_default())
+    }
+
     /// What the policies say of the client, as request headers for upstreams.
     pub fn into_attributes(self) -> Vec<(HeaderName, HeaderValue)> {
         self.attributes
@@ -181,7 +201,7 @@ pub struct Refused {
 }
 
 impl Chain {
-    /// Asks each policy until one has an opinion.
+    /// The listener's rules about server names first, then each policy until one has an opinion.
     pub async fn select(
         &self,
         connection: &Arc<dyn Connection>,
@@ -189,6 +209,20 @@ impl Chain {
         certificates: &Arc<dyn Certificates>,
     ) -> Selection {
         let begun = Instant::now();
+        if let Some(selection) = self.rules.select(hello.as_ref(), certificates.as_ref(), begun).await {
+            return selection;
+        }
+        let selection = self.ask(connection, hello, certificates, begun).await;
+        server_name::unless_expired(selection, hello.as_ref(), certificates.as_ref())
+    }
+
+    async fn ask(
+        &self,
+        connection: &Arc<dyn Connection>,
+        hello: &Arc<dyn ClientHello>,
+        certificates: &Arc<dyn Certificates>,
+        begun: Instant,
+    ) -> Selection {
         let mut failures = Failures::default();
         for slot in &self.slots {
             let policy = slot.fresh().await;
@@ -225,6 +259,12 @@ impl Chain {
         begun: Instant,
         failures: Failures,
     ) -> Selection {
+        if is_too_old(hello.as_ref()) {
+            // No certificate would do, and to say that none was found would blame the wrong side.
+            let reason = Some("the client offers no version of TLS from 1.2 on".to_owned());
+            let decision = Decision::new(EMBEDDED_POLICY, None, reason, begun, failures);
+            return Selection { verdict: Selected::Rejected { alert: PROTOCOL_VERSION }, decision };
+        }
         if self.last == Last::Native {
             let decision = native::select(hello.as_ref(), certificates.as_ref()).await;
             return selection(decision, native::NAME, None, begun, failures);
@@ -270,7 +310,7 @@ impl Chain {
         chain: &[Arc<dyn PeerCertificate>],
     ) -> Result<Validated, Refused> {
         if chain.is_empty() {
-            return Ok(Validated { attributes: Vec::new() });
+            return Ok(Validated { policies: Vec::new(), attributes: Vec::new() });
         }
         // Boxed: 3 KiB that every connection would carry otherwise, with a chain or without.
         Box::pin(self.judge(connection, hello, certificates, chain)).await
@@ -285,6 +325,7 @@ impl Chain {
     ) -> Result<Validated, Refused> {
         let begun = Instant::now();
         let mut attributes: Vec<(HeaderName, HeaderValue)> = Vec::new();
+        let mut policies = Vec::new();
         let mut failures = Failures::default();
         for slot in &self.slots {
             let policy = slot.fresh().await;
@@ -297,7 +338,10 @@ impl Chain {
                 .await;
             slot.counters().validate.call(outcome(&answer), called.elapsed());
             match answer {
-                Ok(Validation::Accept(accepted)) => join(&mut attributes, accepted),
+                Ok(Validation::Accept(accepted)) => {
+                    policies.push(slot.name().to_owned());
+                    join(&mut attributes, accepted);
+                }
                 Ok(Validation::Reject { alert, reason }) => {
                     let decision = Decision::new(slot.name(), Some(policy.digest()), reason, begun, failures);
                     return Err(Refused { alert, decision });
@@ -314,8 +358,16 @@ impl Chain {
                 }
             }
         }
-        Ok(Validated { attributes })
+        Ok(Validated { policies, attributes })
     }
+}
+
+/// Nothing here can end a connection of TLS 1.1 or before; a policy may still have passed it through. GREASE values
+/// (RFC 8701) are no versions.
+fn is_too_old(hello: &dyn ClientHello) -> bool {
+    const TLS12: u16 = 0x0303;
+    const GREASE: u16 = 0x0a0a;
+    !hello.protocol_versions().into_iter().any(|version| version >= TLS12 && version & 0x0f0f != GREASE)
 }
 
 fn selection(
@@ -349,7 +401,7 @@ fn without_verdict(
 /// The first attribute of a name wins. Names are tokens by the interface, so every one makes a header name.
 fn join(attributes: &mut Vec<(HeaderName, HeaderValue)>, accepted: Vec<plugin_host::Attribute>) {
     for attribute in accepted {
-        let name = HeaderName::try_from(format!("x-client-{}", attribute.name));
+        let name = HeaderName::try_from(format!("{ATTRIBUTE}{}", attribute.name));
         let value = HeaderValue::try_from(attribute.value);
         if let (Ok(name), Ok(value)) = (name, value)
             && !attributes.iter().any(|(other, _)| *other == name)

@@ -13,7 +13,8 @@ use handfast_plugin_host as plugin_host;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-use crate::certificate::source::watch::{SLOW_SCAN, Watch};
+use crate::certificate::ocsp::Stapler;
+use crate::certificate::source::watch::Watch;
 use crate::certificate::store::Severity;
 use crate::certificate::{CertificateStore, Finding, Gate, StoreError};
 use crate::config::error::suggest;
@@ -62,6 +63,7 @@ pub enum BuildError {
 pub struct Builder {
     host: plugin_host::Host,
     embedded: Arc<plugin_host::Policy>,
+    stapler: Arc<Stapler>,
     background: Handle,
     metrics: Arc<Metrics>,
     generation: Arc<Generation>,
@@ -77,6 +79,7 @@ impl Builder {
         generation: Arc<Generation>,
         last: Last,
     ) -> Result<Self, BuildError> {
+        let stapler = Arc::new(Stapler::new(state_directory.as_deref()));
         let settings = plugin_host::HostSettings {
             code_cache: state_directory.map(|directory| directory.join("compiled-plugins")),
             ..Default::default()
@@ -90,7 +93,12 @@ impl Builder {
             instances: plugin_host::Instances::Fresh,
         };
         let embedded = plugin_host::Policy::new(&plugin, settings).await.map_err(BuildError::Embedded)?;
-        Ok(Self { host, embedded: Arc::new(embedded), background, metrics, generation, last })
+        Ok(Self { host, embedded: Arc::new(embedded), stapler, background, metrics, generation, last })
+    }
+
+    /// Keeps the staples of every store that is built here. It outlives them, so that no reload costs a staple.
+    pub fn stapler(&self) -> &Arc<Stapler> {
+        &self.stapler
     }
 
     /// Builds the snapshot of a configuration, with what `previous` can lend. Findings that do not stand in the way
@@ -179,6 +187,7 @@ impl Builder {
         let (store, findings) = CertificateStore::open(
             &config.certificate_sources,
             asked,
+            Arc::clone(&self.stapler),
             Arc::clone(&self.generation),
             self.background.clone(),
         )
@@ -193,7 +202,7 @@ impl Builder {
             }
         }
         gate.see(&store);
-        let watch = Arc::new(Watch::start(&store, SLOW_SCAN));
+        let watch = Arc::new(Watch::start(&store));
         Ok(Certificates { store, gate, watch })
     }
 }

@@ -82,6 +82,12 @@ fn an_upstream_that_is_not_configured() {
 }
 
 #[test]
+fn a_rule_that_needs_a_default_certificate() {
+    let change = ("name = \"main\"", "name = \"main\"\nno-server-name = \"default\"");
+    Desk::new().refuses("rule_without_default", USAGE, GOOD, change);
+}
+
+#[test]
 fn a_folder_of_certificates_that_does_not_exist() {
     Desk::new().refuses(
         "missing_certificates",
@@ -152,6 +158,94 @@ fn a_port_without_permission() {
     let finished = finish(command);
     assert_eq!(finished.code, RUNTIME, "{}", finished.stderr);
     desk.snapshot("port_without_permission", &finished);
+}
+
+#[test]
+fn two_listeners_on_one_address() {
+    let second = "[[listener]]\nname = \"second\"\naddress = \"0.0.0.0:8443\"\n\n[[certificate-source]]";
+    let good = GOOD.replace("127.0.0.1:0", "127.0.0.1:8443");
+    Desk::new().check_refuses("clashing_addresses", &good, ("[[certificate-source]]", second));
+}
+
+#[test]
+fn an_admin_listener_on_the_address_of_another() {
+    let admin = "[admin]\naddress = \"127.0.0.1:8443\"\n\n[[certificate-source]]";
+    let good = GOOD.replace("127.0.0.1:0", "[::]:8443");
+    Desk::new().check_refuses("clashing_admin_address", &good, ("[[certificate-source]]", admin));
+}
+
+#[test]
+fn an_endpoint_that_is_none() {
+    for (name, endpoint) in [
+        ("endpoint_without_port", "app.internal"),
+        ("endpoint_with_scheme", "http://127.0.0.1:8080"),
+        ("endpoint_with_port_zero", "127.0.0.1:0"),
+    ] {
+        Desk::new().check_refuses(name, GOOD, ("127.0.0.1:1", endpoint));
+    }
+}
+
+#[test]
+fn a_log_filter_that_is_none() {
+    for (name, filter) in
+        [("mistyped_log_level", "inof"), ("mistyped_log_target_level", "handfast=debgu,warn")]
+    {
+        let log = format!("[log]\nfilter = \"{filter}\"\n\n[[certificate-source]]");
+        Desk::new().check_refuses(name, GOOD, ("[[certificate-source]]", &log));
+    }
+}
+
+#[test]
+fn bounds_of_http_that_let_nothing_through() {
+    for (name, key) in [
+        ("no_streams", "max-concurrent-streams = 0"),
+        ("too_many_streams", "max-concurrent-streams = 100000"),
+        ("tiny_heads", "max-header-bytes = \"100B\""),
+    ] {
+        let http = format!("[http]\n{key}\n\n[[certificate-source]]");
+        Desk::new().check_refuses(name, GOOD, ("[[certificate-source]]", &http));
+    }
+}
+
+#[test]
+fn no_connections_per_client() {
+    let change = ("name = \"main\"", "name = \"main\"\nmax-connections-per-client = 0");
+    Desk::new().check_refuses("no_connections_per_client", GOOD, change);
+}
+
+#[test]
+fn values_of_the_wrong_kind() {
+    for (name, from, to) in [
+        ("text_for_a_number", "[[listener]]", "[gateway]\nmax-connections = \"many\"\n\n[[listener]]"),
+        ("negative_number", "[[listener]]", "[gateway]\nmax-connections = -1\n\n[[listener]]"),
+        ("number_for_text", "name = \"main\"", "name = 1"),
+        ("text_for_a_list", "hosts = [\"*\"]", "hosts = \"*\""),
+        ("table_for_a_list_of_tables", "[[route]]", "[route]"),
+    ] {
+        Desk::new().check_refuses(name, GOOD, (from, to));
+    }
+}
+
+#[test]
+fn output_that_nobody_reads_is_an_error_and_no_panic() {
+    let desk = Desk::new();
+    desk.write_config(GOOD);
+    let program = binary().display().to_string();
+    for arguments in ["version", "check -c handfast.toml", "--help", "policy inspect policy.wasm"] {
+        fs::copy(plugin("custom-policy"), desk.path().join("policy.wasm")).expect("a plugin is copied");
+        for redirected in [">&-", "| true", ">/dev/full"] {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(format!("{program} {arguments} {redirected}")).current_dir(desk.path());
+            let finished = finish(command);
+            assert!(!finished.stderr.contains("panicked"), "{arguments} {redirected}: {}", finished.stderr);
+            assert!(finished.code.is_some_and(|code| code <= 2), "{arguments} {redirected}: {finished:?}");
+        }
+    }
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{program} version >/dev/full"));
+    let finished = finish(command);
+    assert_eq!(finished.code, RUNTIME);
+    desk.snapshot("full_output", &finished);
 }
 
 #[test]
@@ -297,6 +391,16 @@ impl Desk {
         let finished = self.handfast(&["run", "-c", "handfast.toml"]);
         self.snapshot(name, &finished);
         assert_eq!(finished.code, code, "{}", finished.stderr);
+    }
+
+    /// `check` finds fault with the good configuration after one change, as the snapshot says.
+    #[track_caller]
+    fn check_refuses(&self, name: &str, good: &str, (from, to): (&str, &str)) {
+        assert!(good.contains(from), "nothing to change");
+        self.write_config(&good.replacen(from, to, 1));
+        let finished = self.handfast(&["check", "-c", "handfast.toml"]);
+        self.snapshot(name, &finished);
+        assert_eq!(finished.code, USAGE, "{}", finished.stderr);
     }
 
     /// `run` with a plugin of these bytes, or none.

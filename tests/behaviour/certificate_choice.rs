@@ -1,9 +1,11 @@
 //! Which certificate a client gets when only the embedded policy decides: the one for its server name that it can
 //! verify.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use handfast_tests::client::openssl::s_client;
 use handfast_tests::{
-    Authority, CertificateFolder, Client, Config, Curl, Gateway, Key, Leaf, Refusal, Scene,
+    Authority, CertificateFolder, Client, Config, Curl, Gateway, Key, Leaf, Refusal, Scene, eventually,
 };
 use handfast_tests::{Pair, Upstream};
 use rustls::SignatureScheme;
@@ -193,6 +195,55 @@ fn a_key_that_others_can_read_is_refused_unless_the_source_allows_it() {
     let gateway = Gateway::start(&allowing);
     let session = Client::new().connect(gateway.address("main"), "open.example").expect("a handshake");
     assert_eq!(session.certificate(), scene.pairs[0].fingerprint());
+}
+
+#[test]
+fn a_listener_can_answer_missing_and_unknown_names_by_itself() {
+    let scene = Scene::new(&["a.example", "b.example"]);
+    let keys =
+        "default-certificate = \"b.example\"\nno-server-name = \"default\"\nunknown-server-name = \"reject\"";
+    let gateway = Gateway::start(&scene.config().main_listener(keys));
+    let address = gateway.address("main");
+    let nameless = Client::new().without_server_name().connect(address, "a.example").expect("a handshake");
+    assert_eq!(nameless.certificate(), scene.pairs[1].fingerprint());
+    drop(nameless);
+    let line = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert_eq!(line.text("policy"), "listener");
+    assert_eq!(line.text("certificate"), "b.example");
+    assert_eq!(line.text("reason"), "the client sent no server name");
+    let refusal = Client::new().connect(address, "unknown.example").expect_err("a refusal");
+    assert_eq!(refusal, Refusal::Alert("unrecognized_name"));
+    let line = gateway.wait_for_nth(2, "the connection", |line| line.is("connection"));
+    assert_eq!(line.text("policy"), "listener");
+    assert_eq!(line.text("reason"), "no certificate has this server name");
+    // Every other name is the policies' matter, and one that was just added is known.
+    scene.certificates.put("c.example", &scene.authority.server(&["c.example"]));
+    for name in ["a.example", "c.example"] {
+        Client::new().connect(address, name).expect("a handshake");
+    }
+}
+
+#[test]
+fn a_certificate_that_expires_while_it_serves_makes_way_and_the_last_one_is_told_about() {
+    let scene = Scene::new(&["a.example"]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let short = |name| scene.authority.issue(Leaf::server(&[name]).valid_until(now + 8));
+    scene.certificates.put("b", &short("b.example"));
+    scene.certificates.put("c", &short("c.example"));
+    let wildcard = scene.authority.server(&["*.example"]);
+    let gateway = Gateway::start(&scene.config().main_listener("default-certificate = \"a.example\""));
+    let address = gateway.address("main");
+    eventually("the end of the validity", || {
+        let refusal = Client::new().connect(address, "b.example").err()?;
+        (refusal == Refusal::Alert("certificate_expired")).then_some(())
+    });
+    let line = gateway.wait_for("the refusal", |line| line.is("connection") && line.has("alert"));
+    assert_eq!(line.text("verdict"), "reject");
+    assert_eq!(line.text("reason"), "the certificate b has expired");
+    scene.certificates.put("wildcard", &wildcard);
+    Client::new().connect(address, "d.example").expect("a handshake that finds the wildcard");
+    let session = Client::new().connect(address, "c.example").expect("the next best");
+    assert_eq!(session.certificate(), wildcard.fingerprint());
 }
 
 /// One name with a P-256 and an RSA certificate.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use handfast_tests::{Client, Curl, Leaf, Load, Pair, Refusal, Scene};
+use handfast_tests::{Client, Config, Curl, Gateway, Leaf, Load, Pair, Refusal, Scene, eventually};
 
 #[test]
 fn the_first_hello_after_the_rename_gets_the_new_pair() {
@@ -160,6 +160,72 @@ fn names_that_a_replacement_adds_or_gives_up_follow_it() {
     assert_eq!(served(address, "a.example"), narrower.fingerprint());
     let refusal = Client::new().connect(address, "also.example").expect_err("a refusal");
     assert_eq!(refusal, Refusal::Alert("unrecognized_name"));
+}
+
+#[test]
+fn a_deleted_pair_serves_on_unless_its_source_withdraws_it() {
+    let scene = Scene::new(&["a.example", "b.example"]);
+    let delete = || {
+        for extension in ["crt", "key"] {
+            fs::remove_file(scene.certificates.path().join(format!("a.example.{extension}")))
+                .expect("a file");
+        }
+    };
+    let gateway = scene.start();
+    delete();
+    assert_eq!(served(gateway.address("main"), "a.example"), scene.pairs[0].fingerprint());
+    let line = gateway.wait_for("the report", |line| line.is("certificate not replaced"));
+    assert!(line.flag("gone"));
+
+    scene.certificates.put("a.example", &scene.pairs[0]);
+    let config = Config::new()
+        .certificates("files", scene.certificates.path())
+        .with_last("on-delete = \"withdraw\"")
+        .listener("main", "")
+        .upstream("echo", scene.upstream.address(), "")
+        .route("*", "/", "echo");
+    let gateway = Gateway::start(&config);
+    let address = gateway.address("main");
+    assert_eq!(served(address, "a.example"), scene.pairs[0].fingerprint());
+    delete();
+    let refusal = Client::new().connect(address, "a.example").expect_err("a refusal");
+    assert_eq!(refusal, Refusal::Alert("unrecognized_name"));
+    gateway.wait_for("the report", |line| line.is("certificate withdrawn"));
+    let back = scene.authority.server(&["a.example"]);
+    scene.certificates.put("a.example", &back);
+    assert_eq!(served(address, "a.example"), back.fingerprint());
+}
+
+#[test]
+fn settings_beside_a_pair_are_as_fresh_as_it_is_and_a_mistake_in_them_is_located() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let address = gateway.address("main");
+    let settings = scene.certificates.path().join("a.example.toml");
+    fs::write(&settings, "tags = { zone = \"one\" }").expect("a file is written");
+    assert_eq!(served(address, "a.example"), scene.pairs[0].fingerprint());
+    gateway.wait_for("the change", |line| line.is("certificate replaced"));
+    fs::write(&settings, "requird = true").expect("a file is written");
+    assert_eq!(served(address, "a.example"), scene.pairs[0].fingerprint());
+    let line = gateway.wait_for("the report", |line| line.is("certificate not replaced"));
+    let error = line.text("error");
+    assert!(error.contains("a.example.toml:1:1") && error.contains("did you mean `required`?"), "{error}");
+}
+
+#[test]
+fn with_events_a_change_goes_live_without_a_look_of_a_handshake() {
+    let scene = Scene::new(&["a.example"]);
+    let config = Config::new()
+        .certificates("files", scene.certificates.path())
+        .with_last("freshness = \"events\"\nscan-interval = \"1s\"")
+        .listener("main", "")
+        .upstream("echo", scene.upstream.address(), "")
+        .route("*", "/", "echo");
+    let gateway = Gateway::start(&config);
+    let address = gateway.address("main");
+    let pair = scene.authority.server(&["a.example"]);
+    scene.certificates.put("a.example", &pair);
+    eventually("the new pair", || (served(address, "a.example") == pair.fingerprint()).then_some(()));
 }
 
 #[test]

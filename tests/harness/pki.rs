@@ -5,9 +5,10 @@ use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber, date_time_ymd,
 };
 use rustls_pki_types::pem::PemObject;
@@ -55,6 +56,20 @@ impl Authority {
         }
     }
 
+    pub(crate) fn key(&self) -> &KeyPair {
+        self.issuer.key()
+    }
+
+    /// Its own certificate, and those above it.
+    pub(crate) fn certificate_pem(&self) -> String {
+        format!("{}{}", self.intermediates, self.root_pem)
+    }
+
+    /// Its own certificate.
+    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate_pem().as_bytes()).expect("our own PEM parses")
+    }
+
     /// The root, as `--cacert` and `trust-anchors` want it.
     pub fn root_pem(&self) -> &str {
         &self.root_pem
@@ -81,6 +96,10 @@ pub struct Leaf {
     key: Key,
     usage: ExtendedKeyUsagePurpose,
     years: (i32, i32),
+    /// Seconds since 1970, where the end is not that of a year.
+    end: Option<u64>,
+    serial: Option<u64>,
+    extensions: Vec<CustomExtension>,
 }
 
 impl Leaf {
@@ -106,14 +125,37 @@ impl Leaf {
         Self { key, ..self }
     }
 
+    /// One that is known before the certificate is.
+    pub fn serial(self, serial: u64) -> Self {
+        Self { serial: Some(serial), ..self }
+    }
+
+    /// An extension that is not critical, with this content in DER.
+    pub fn extension(mut self, oid: &[u64], content: Vec<u8>) -> Self {
+        self.extensions.push(CustomExtension::from_oid_content(oid, content));
+        self
+    }
+
     /// Its validity ended in 2021.
     pub fn expired(self) -> Self {
         Self { years: (2020, 2021), ..self }
     }
 
+    /// Its validity begins and ends with these years.
+    pub fn valid_in(self, from: i32, to: i32) -> Self {
+        Self { years: (from, to), ..self }
+    }
+
+    /// Its validity ends so many seconds after 1970.
+    pub fn valid_until(self, end: u64) -> Self {
+        Self { end: Some(end), ..self }
+    }
+
     fn of(names: Vec<String>, usage: ExtendedKeyUsagePurpose) -> Self {
         let (common_name, organizational_unit, uri) = (None, None, None);
-        Self { names, common_name, organizational_unit, uri, key: Key::EcdsaP256, usage, years: (2024, 2099) }
+        let (key, years, end) = (Key::EcdsaP256, (2024, 2099), None);
+        let (serial, extensions) = (None, Vec::new());
+        Self { names, common_name, organizational_unit, uri, key, usage, years, end, serial, extensions }
     }
 
     fn params(&self) -> CertificateParams {
@@ -129,10 +171,14 @@ impl Leaf {
             params.subject_alt_names.push(SanType::URI(uri.as_str().try_into().expect("a URI is ASCII")));
         }
         params.not_before = date_time_ymd(self.years.0, 1, 1);
-        params.not_after = date_time_ymd(self.years.1, 1, 1);
+        params.not_after = match self.end {
+            Some(end) => date_time_ymd(1970, 1, 1) + Duration::from_secs(end),
+            None => date_time_ymd(self.years.1, 1, 1),
+        };
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![self.usage.clone()];
-        params.serial_number = Some(next_serial());
+        params.serial_number = Some(self.serial.map_or_else(next_serial, SerialNumber::from));
+        params.custom_extensions = self.extensions.clone();
         params.use_authority_key_identifier_extension = true;
         params
     }
@@ -176,7 +222,7 @@ impl Pair {
         fingerprint(&self.leaf)
     }
 
-    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(self.certificates_pem.as_bytes())
             .collect::<Result<_, _>>()
             .expect("our own PEM parses")
@@ -226,6 +272,11 @@ impl CertificateFolder {
         self.replace(&format!("{name}.key"), pem, 0o600);
     }
 
+    /// `<name>.ocsp`.
+    pub fn put_ocsp(&self, name: &str, response: &[u8]) {
+        self.replace(&format!("{name}.ocsp"), response, 0o644);
+    }
+
     /// `<name>.pem` with key and certificates.
     pub fn put_combined(&self, name: &str, pair: &Pair) {
         self.replace(&format!("{name}.pem"), &format!("{}{}", pair.key_pem, pair.certificates_pem), 0o600);
@@ -254,7 +305,7 @@ impl CertificateFolder {
     }
 
     /// Writes a file beside its place and renames it there.
-    fn replace(&self, file: &str, text: &str, mode: u32) {
+    fn replace(&self, file: &str, content: impl AsRef<[u8]>, mode: u32) {
         let target = self.path().join(file);
         let parent = target.parent().expect("a file lies in a folder");
         fs::create_dir_all(parent).expect("a folder is made");
@@ -263,7 +314,7 @@ impl CertificateFolder {
         let mut options = fs::OpenOptions::new();
         let mut written =
             options.write(true).create_new(true).mode(mode).open(&staged).expect("a file is made");
-        std::io::Write::write_all(&mut written, text.as_bytes()).expect("a file is written");
+        std::io::Write::write_all(&mut written, content.as_ref()).expect("a file is written");
         fs::rename(&staged, &target).expect("a file is renamed");
     }
 }

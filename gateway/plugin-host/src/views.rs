@@ -59,6 +59,13 @@ pub trait Certificate: Send + Sync {
     /// Ordered by key.
     fn tags(&self) -> Vec<(String, String)>;
     fn usable_by(&self, hello: &dyn ClientHello) -> bool;
+
+    /// Whether it would be usable by this client, had its validity not ended. Not for guests: the gateway explains
+    /// refusals with it.
+    fn has_expired_for(&self, hello: &dyn ClientHello) -> bool {
+        let _ = hello;
+        false
+    }
 }
 
 /// A certificate that a client presented, already verified up to a trust anchor.

@@ -83,6 +83,11 @@ impl<V: Clone> Index<V> {
         })
     }
 
+    /// All values, a shard at a time: for whoever does something else in between.
+    pub(super) fn by_shard(&self) -> impl Iterator<Item = Vec<V>> {
+        self.shards.iter().map(|shard| shard.load().values().cloned().collect())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.load().len()).sum()
     }

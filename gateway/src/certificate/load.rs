@@ -3,9 +3,13 @@
 //! The store calls this for each new state of a pair's files, on the background runtime; `handfast check` calls it for a
 //! pair on its own. It opens nothing and remembers nothing. Every refusal names the file and what to do about it, since
 //! it is read by whoever just replaced that file.
+//!
+//! Of the files beside a pair, settings that do not parse refuse the pair like everything else that somebody just wrote
+//! wrong. An OCSP file is only carried along: what is in it is judged by whoever staples it, and a staple that is
+//! useless must not hold up a renewal.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
@@ -15,7 +19,12 @@ use rustls::{Error as TlsError, InconsistentKeys};
 
 use super::Certificate;
 use super::x509::{self, Facts};
-use crate::freshness::{Contents, Refusal};
+use crate::config::ConfigError;
+use crate::freshness::{Contents, ReadError, Refusal};
+
+mod settings;
+
+use settings::Settings;
 
 /// The most that is read of one file of a pair. A chain of four certificates with RSA keys has about 8 KiB.
 pub const MAX_FILE_SIZE: usize = 1 << 20;
@@ -37,18 +46,29 @@ pub struct Identity {
     pub tags: Arc<[(String, String)]>,
     /// Accept private keys that group or others can read.
     pub allow_readable_keys: bool,
+    /// Accept certificates whose validity has ended.
+    pub serve_expired: bool,
 }
 
-/// Judges a pair: the chain's file and the key's, or one file that holds both. `now` in seconds since 1970.
+/// Judges a pair: the chain's file and the key's, or one file that holds both; then, in any order, the files beside
+/// them that end in `.toml` and `.ocsp`, if there are any. `now` in seconds since 1970.
 pub fn certificate(
     identity: &Identity,
     files: &[Contents],
     now: i64,
 ) -> Result<Certificate, CertificateError> {
+    let with_ending = |ending: &str| {
+        files.iter().skip(1).find(|file| file.path.extension().is_some_and(|own| own == ending))
+    };
+    let is_beside = |file: &Contents| file.path.extension().is_some_and(|own| own == "toml" || own == "ocsp");
     let (chain_file, key_file) = match files {
-        [both] => (both, both),
-        [chain, key, ..] => (chain, key),
+        [chain, key, ..] if !is_beside(key) => (chain, key),
+        [both, ..] => (both, both),
         [] => return Err(CertificateError::NoFiles),
+    };
+    let settings = match with_ending("toml") {
+        Some(file) => settings::read(file)?,
+        None => Settings::default(),
     };
     let chain = read_chain(chain_file)?;
     let key = read_key(key_file)?;
@@ -66,8 +86,19 @@ pub fn certificate(
     let key = CertifiedKey::new(chain.clone(), key);
     check_match(&key, &chain_file.path, &key_file.path)?;
     check_order(&chain_file.path, &parsed)?;
-    check_validity(&chain_file.path, leaf, &facts, now)?;
-    Ok(Certificate { id: identity.id.clone(), key: Arc::new(key), facts, tags: identity.tags.clone() })
+    check_validity(&chain_file.path, leaf, &facts, now, identity.serve_expired)?;
+    Ok(Certificate {
+        id: identity.id.clone(),
+        key: Arc::new(key),
+        facts,
+        is_required: settings.required,
+        tags: settings.over(&identity.tags),
+        serve_expired: identity.serve_expired,
+        ocsp_file: with_ending("ocsp")
+            .filter(|file| file.trouble.is_none())
+            .map(|file| file.bytes.as_slice().into()),
+        staples: OnceLock::new(),
+    })
 }
 
 /// `cat leaf.pem issuer.pem > fullchain.pem` passes through a state that is sound in itself: the leaf alone. A chain that
@@ -213,8 +244,9 @@ fn check_validity(
     leaf: &x509_parser::certificate::X509Certificate<'_>,
     facts: &Facts,
     now: i64,
+    serve_expired: bool,
 ) -> Result<(), CertificateError> {
-    if now > facts.not_after {
+    if now > facts.not_after && !serve_expired {
         let when = leaf.validity().not_after.to_string();
         return Err(CertificateError::Expired { path: path.to_owned(), when });
     }
@@ -231,6 +263,10 @@ fn check_validity(
 pub enum CertificateError {
     #[error("there are no files to make a certificate of; name at least one")]
     NoFiles,
+    #[error("the settings of the certificate cannot be read; correct the file or remove it")]
+    UnreadableSettings { source: Arc<ReadError> },
+    #[error("the settings of the certificate are not right")]
+    Settings { source: ConfigError },
     #[error("{} is not valid PEM; was it cut off, or is it still being written?", path.display())]
     Pem { path: PathBuf, source: pem::Error },
     #[error(
@@ -327,14 +363,18 @@ mod tests {
     use crate::certificate::unix_now;
 
     fn judge(chain: &str, key: Option<&str>) -> Result<Certificate, CertificateError> {
-        let identity = Identity { id: "a".into(), tags: Arc::default(), allow_readable_keys: false };
         let mut files = vec![contents("a.crt", chain)];
         files.extend(key.map(|key| contents("a.key", key)));
-        certificate(&identity, &files, unix_now())
+        certificate(&identity(), &files, unix_now())
+    }
+
+    fn identity() -> Identity {
+        Identity { id: "a".into(), tags: Arc::default(), allow_readable_keys: false, serve_expired: false }
     }
 
     fn contents(path: &str, text: &str) -> Contents {
-        Contents { path: path.into(), bytes: text.as_bytes().to_vec(), mode: 0o600, age: Duration::ZERO }
+        let (bytes, age) = (text.as_bytes().to_vec(), Duration::ZERO);
+        Contents { path: path.into(), bytes, mode: 0o600, age, trouble: None }
     }
 
     fn pair() -> Pair {
@@ -351,8 +391,17 @@ mod tests {
             judge(&pair.chain_pem, Some(&pair.key_pem)).unwrap();
             judge(&format!("{}{}", pair.key_pem, pair.chain_pem), None).unwrap();
         }
-        let pair = authority.issue_for(&["a.example"], &rcgen::PKCS_ECDSA_P256_SHA256);
-        judge(&pair.chain_pem, Some(&pair.traditional_key_pem("EC PRIVATE KEY"))).unwrap();
+        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384] {
+            let pair = authority.issue_for(&["a.example"], algorithm);
+            judge(&pair.chain_pem, Some(&pair.traditional_key_pem("EC PRIVATE KEY"))).unwrap();
+        }
+        for (size, bits) in [(rcgen::RsaKeySize::_3072, 3072), (rcgen::RsaKeySize::_4096, 4096)] {
+            let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).unwrap();
+            let pair = authority.issue_with(&["a.example"], key);
+            for key_pem in [pair.key_pem.clone(), pair.traditional_key_pem("RSA PRIVATE KEY")] {
+                assert_eq!(judge(&pair.chain_pem, Some(&key_pem)).unwrap().key_bits(), bits);
+            }
+        }
         let pair = authority.issue_for(&["a.example"], &rcgen::PKCS_RSA_SHA256);
         let certificate = judge(&pair.chain_pem, Some(&pair.traditional_key_pem("RSA PRIVATE KEY"))).unwrap();
         assert_eq!(certificate.key_bits(), 2048);
@@ -420,6 +469,10 @@ mod tests {
         let authority = Authority::new("Test");
         let pair = authority.valid_between(&["a.example"], (2001, 1, 1), (2002, 1, 1));
         assert!(matches!(judge(&pair.chain_pem, Some(&pair.key_pem)), Err(CertificateError::Expired { .. })));
+        let files = [contents("a.crt", &pair.chain_pem), contents("a.key", &pair.key_pem)];
+        let lenient = Identity { serve_expired: true, ..identity() };
+        let expired = certificate(&lenient, &files, unix_now()).unwrap();
+        assert!(!expired.has_expired_at(unix_now()) && !expired.is_valid_at(unix_now()));
         let pair = authority.valid_between(&["a.example"], (2090, 1, 1), (2091, 1, 1));
         let error = judge(&pair.chain_pem, Some(&pair.key_pem)).unwrap_err();
         assert!(matches!(error, CertificateError::NotYetValid { .. }));
@@ -442,12 +495,45 @@ mod tests {
     }
 
     #[test]
+    fn settings_beside_a_pair_add_to_those_of_its_source_and_a_mistake_in_them_is_located() {
+        let pair = pair();
+        let tags = ["canary", "team"].map(|key| (key.to_owned(), "source".to_owned()));
+        let identity = Identity { tags: Arc::new(tags), ..identity() };
+        let judge = |settings: &str| {
+            let mut files = vec![contents("a.pem", &format!("{}{}", pair.chain_pem, pair.key_pem))];
+            files.push(contents("a.toml", settings));
+            files.push(contents("a.pem.ocsp", "staple"));
+            certificate(&identity, &files, unix_now())
+        };
+        let certificate = judge("required = true\ntags = { team = \"own\", zone = \"own\" }").unwrap();
+        assert!(certificate.is_required());
+        assert_eq!(certificate.ocsp_file(), Some(&b"staple"[..]));
+        let tags: Vec<_> = certificate.tags().iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(tags, ["canary=source", "team=own", "zone=own"]);
+        assert!(!judge("").unwrap().is_required());
+        let error = crate::telemetry::error_chain(&judge("requird = true").unwrap_err());
+        assert!(error.contains("a.toml:1:1") && error.contains("did you mean `required`?"), "{error}");
+    }
+
+    #[test]
+    fn a_useless_ocsp_file_does_not_hold_up_its_pair() {
+        let pair = pair();
+        let trouble = Some(Arc::new(ReadError::NotAFile { path: "a.ocsp".into() }));
+        let files = [
+            contents("a.crt", &pair.chain_pem),
+            contents("a.key", &pair.key_pem),
+            Contents { trouble, ..contents("a.ocsp", "") },
+        ];
+        assert_eq!(certificate(&identity(), &files, unix_now()).unwrap().ocsp_file(), None);
+    }
+
+    #[test]
     fn a_key_that_others_can_read_is_refused_unless_allowed() {
         let folder = tempfile::tempdir().unwrap();
         let pair = pair();
         pair.write(&folder.path().join("a.crt"), &folder.path().join("a.key"), 0o640);
         let files = read_contents(&[folder.path().join("a.crt"), folder.path().join("a.key")]);
-        let mut identity = Identity { id: "a".into(), tags: Arc::default(), allow_readable_keys: false };
+        let mut identity = identity();
         let error = certificate(&identity, &files, unix_now()).unwrap_err();
         assert!(error.to_string().contains("mode 0640"), "{error}");
         identity.allow_readable_keys = true;

@@ -6,7 +6,17 @@
 //! pair that changes costs what one pair costs, however many there are.
 //!
 //! What a change of the files means for a value, and why no handshake gets a stale or mixed pair, is argued in
-//! [`crate::freshness`]. A pair whose files are deleted keeps serving and is reported.
+//! [`crate::freshness`]. A pair whose files are deleted keeps serving until it expires and is reported, or is withdrawn,
+//! as its source says.
+//!
+//! # Expired certificates
+//!
+//! One that expires while it is live stays here, for whoever monitors it, but comes after all others in
+//! [`CertificateStore::find`] and says of itself that no client can use it. So a policy that takes the first, or the first
+//! usable one, takes the next best for the name. Where there is none, the chain of policies answers with the alert
+//! `certificate_expired`, which tells a person at the client what is wrong; the listener's default certificate would say
+//! "wrong name" instead. Rejected: dropping it from the index, since an expired certificate would then look like a name
+//! that was never configured, to policies, to the outcome line and to monitoring.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,9 +28,10 @@ use tokio::runtime::Handle;
 
 use super::index::Index;
 use super::names::{normalise, wildcard_of};
-use super::source::directory::Tree;
-use super::{Certificate, Gate};
-use crate::config::CertificateSource;
+use super::ocsp::Stapler;
+use super::source::directory::{Candidate, Tree};
+use super::{Certificate, Gate, unix_now};
+use crate::config::{CertificateSource, Freshness, OnDelete};
 use crate::freshness::{Outcome, Reason};
 use crate::generation::Generation;
 
@@ -29,7 +40,7 @@ mod scan;
 mod status;
 
 pub use scan::ScanSummary;
-pub use status::{Counters, Finding, Severity, State, Status};
+pub use status::{Counters, Finding, Link, Page, Severity, State, Status, Unready, remaining};
 
 use entry::{Entry, Refused};
 use scan::Scans;
@@ -37,16 +48,18 @@ use scan::Scans;
 pub struct CertificateStore {
     sources: Vec<Source>,
     gate: Arc<dyn Gate>,
+    stapler: Arc<Stapler>,
     background: Handle,
     by_id: Index<Arc<Entry>>,
     /// By exact name and by wildcard as it is written: `*.example.com`.
     by_name: Index<Arc<[Arc<Entry>]>>,
     /// Held by whoever changes the two above.
     writing: Mutex<()>,
-    /// Pairs that never went live, by their first file.
-    refused: Mutex<HashMap<PathBuf, Refused>>,
+    /// How many certificates have a tag of their own, by key and value with a NUL between them.
+    own_tags: Index<usize>,
+    /// Pairs that never went live, or were withdrawn, by their source and first file.
+    refused: Mutex<HashMap<(usize, PathBuf), Refused>>,
     generation: Arc<Generation>,
-    scans: Scans,
     tally: Tally,
     me: Weak<Self>,
 }
@@ -55,6 +68,8 @@ struct Source {
     config: Arc<CertificateSource>,
     tree: Mutex<Tree>,
     tags: Arc<[(String, String)]>,
+    /// Of this source alone, so that one whose file system does not answer holds up no other.
+    scans: Scans,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +85,7 @@ impl CertificateStore {
     pub async fn open(
         sources: &[Arc<CertificateSource>],
         gate: Arc<dyn Gate>,
+        stapler: Arc<Stapler>,
         generation: Arc<Generation>,
         background: Handle,
     ) -> Result<(Arc<Self>, Vec<Finding>), StoreError> {
@@ -78,18 +94,20 @@ impl CertificateStore {
             tree: Mutex::new(Tree::new(config.path.clone(), &config.name, several)),
             tags: config.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             config: config.clone(),
+            scans: Scans::default(),
         });
         let sources: Vec<Source> = sources.collect();
         let store = Arc::new_cyclic(|me| Self {
             sources,
             gate,
+            stapler,
             background,
             by_id: Index::new(),
             by_name: Index::new(),
             writing: Mutex::new(()),
+            own_tags: Index::new(),
             refused: Mutex::default(),
             generation,
-            scans: Scans::default(),
             tally: Tally::default(),
             me: me.clone(),
         });
@@ -98,7 +116,8 @@ impl CertificateStore {
     }
 
     /// The certificates for a name: those that have it exactly before those whose wildcard covers it, of either the
-    /// newest not-before first. In any spelling. Whether the client can use them is not looked at.
+    /// newest not-before first, and behind all of them in the same order those that have expired. In any spelling.
+    /// Whether the client can use them is not looked at.
     pub fn find(&self, name: &str) -> Vec<Arc<Certificate>> {
         let name = normalise(name);
         let mut found = self.with_name(&name);
@@ -110,6 +129,9 @@ impl CertificateStore {
                 }
             }
         }
+        let now = unix_now();
+        // Stable, and nearly always there is nothing to move.
+        found.sort_by_key(|certificate| certificate.has_expired_at(now));
         found
     }
 
@@ -118,9 +140,12 @@ impl CertificateStore {
         self.by_id.find(id).map(|entry| entry.fresh.current())
     }
 
-    /// Those with a tag, ordered by id. Looks at every certificate, unless no source gives that tag.
+    /// Those with a tag, ordered by id. Looks at every certificate, unless no source and no pair has that tag.
     pub fn tagged(&self, key: &str, value: &str) -> Vec<Arc<Certificate>> {
-        if !self.sources.iter().any(|source| source.tags.iter().any(|tag| tag.0 == key && tag.1 == value)) {
+        let mut tags = self.sources.iter().flat_map(|source| source.tags.iter());
+        if !tags.any(|tag| tag.0 == key && tag.1 == value)
+            && self.own_tags.find(&format!("{key}\0{value}")).is_none()
+        {
             return Vec::new();
         }
         let mut found: Vec<_> = self
@@ -135,10 +160,14 @@ impl CertificateStore {
 
     /// The strict check: makes sure that a certificate is not older than its files before a handshake is answered with
     /// it. One `stat` per file where nothing changed; otherwise waits for the reload, at most the source's
-    /// `reload_wait`.
+    /// `reload_wait`. For a source with `freshness = "events"` it tells what is known and looks at nothing.
     pub async fn ensure_fresh(&self, certificate: &Arc<Certificate>) -> Ensured {
         let Some(entry) = self.by_id.find(certificate.id()) else { return Ensured::Withdrawn };
-        let outcome = entry.fresh.ensure(entry.source.reload_wait).await;
+        let outcome = match entry.source.freshness {
+            Freshness::Strict => entry.fresh.ensure(entry.source.reload_wait).await,
+            Freshness::Events => entry.fresh.known(),
+        };
+        let withdraws = entry.source.on_delete == OnDelete::Withdraw;
         let current = entry.fresh.current();
         let why = match outcome {
             Outcome::Unchanged | Outcome::Reloaded => {
@@ -148,7 +177,11 @@ impl CertificateStore {
                 };
             }
             Outcome::KeptLastGood(reason) => Kept::Refused(reason),
+            // The reload has taken it out of the index.
+            Outcome::Gone(_) if withdraws => return Ensured::Withdrawn,
             Outcome::Gone(reason) => Kept::Gone(reason),
+            // Whether the files come back is not known yet, and this handshake cannot wait for it.
+            Outcome::TimedOut if withdraws && entry.fresh.is_missing() => return Ensured::Withdrawn,
             Outcome::TimedOut => {
                 self.tally.timed_out.fetch_add(1, Ordering::Relaxed);
                 Kept::TimedOut
@@ -167,9 +200,9 @@ impl CertificateStore {
         self.len() == 0
     }
 
-    /// The folders of the sources.
-    pub fn roots(&self) -> Vec<PathBuf> {
-        self.sources.iter().map(|source| source.config.path.clone()).collect()
+    /// In the order of the configuration.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Arc<CertificateSource>> {
+        self.sources.iter().map(|source| &source.config)
     }
 
     pub fn background(&self) -> &Handle {
@@ -197,7 +230,9 @@ impl CertificateStore {
         for entry in entries {
             if let Some(old) = self.by_id.find(&entry.id) {
                 self.unindex(&old, old.fresh.current().names());
+                self.count_tags(&old, &old.fresh.current(), false);
             }
+            self.count_tags(entry, &entry.fresh.current(), true);
         }
         self.by_id.add_all(entries.iter().map(|entry| (entry.id.clone(), entry.clone())), |_, entry| entry);
         let certificates: Vec<_> = entries.iter().map(|entry| (entry, entry.fresh.current())).collect();
@@ -211,9 +246,12 @@ impl CertificateStore {
     }
 
     /// Follows the names of an entry whose certificate was replaced.
-    fn reindex(&self, id: &str, old: &Certificate, new: &Certificate) {
+    fn reindex(&self, id: &str, old: &Certificate, new: &Arc<Certificate>) {
         let _writing = lock(&self.writing);
-        if let Some(entry) = self.by_id.find(id) {
+        // Not that of another pair that has taken over the id.
+        if let Some(entry) = self.by_id.find(id).filter(|entry| Arc::ptr_eq(&entry.fresh.current(), new)) {
+            self.count_tags(&entry, old, false);
+            self.count_tags(&entry, new, true);
             let lost: Vec<String> =
                 old.names().iter().filter(|name| !new.names().contains(name)).cloned().collect();
             self.unindex(&entry, &lost);
@@ -230,6 +268,39 @@ impl CertificateStore {
             }
         }
         self.generation.next();
+    }
+
+    /// Takes a pair whose files were deleted out of the index. Should its paths lead to files again without its folder
+    /// being changed (they are links), a scan finds it among those that were refused.
+    fn withdraw(&self, id: &str, last: &Arc<Certificate>) {
+        let writing = lock(&self.writing);
+        let entry = self.by_id.find(id).filter(|entry| Arc::ptr_eq(&entry.fresh.current(), last));
+        let Some(entry) = entry else { return };
+        self.unindex(&entry, last.names());
+        self.count_tags(&entry, last, false);
+        self.by_id.change(id, |_| None);
+        drop(writing);
+        self.generation.next();
+        let source = self.sources.iter().position(|source| Arc::ptr_eq(&source.config, &entry.source));
+        if let (Some(source), Some(not_loaded)) = (source, entry.fresh.give_up()) {
+            let candidate = Candidate { id: entry.id.clone(), files: entry.fresh.files().to_vec() };
+            let reason = not_loaded.reason.clone();
+            let refused = Refused { candidate, source, reason, not_loaded: Some(not_loaded) };
+            lock(&self.refused).insert(refused.key(), refused);
+        }
+    }
+
+    /// Tags that are the source's are not counted: they are known without.
+    fn count_tags(&self, entry: &Entry, certificate: &Certificate, more: bool) {
+        let of_source =
+            |key: &str, value: &str| entry.source.tags.get(key).is_some_and(|source| source == value);
+        for (key, value) in certificate.tags().iter().filter(|(key, value)| !of_source(key, value)) {
+            self.own_tags.change(&format!("{key}\0{value}"), |count| {
+                let count = count.copied().unwrap_or(0);
+                let count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
+                (count > 0).then_some(count)
+            });
+        }
     }
 
     fn unindex(&self, entry: &Arc<Entry>, names: &[String]) {

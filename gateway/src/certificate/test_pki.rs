@@ -53,7 +53,23 @@ impl Authority {
         parameters: CertificateParams,
         algorithm: &'static SignatureAlgorithm,
     ) -> Pair {
-        let key = KeyPair::generate_for(algorithm).unwrap();
+        self.sign(parameters, KeyPair::generate_for(algorithm).unwrap())
+    }
+
+    /// For a key that was made elsewhere.
+    pub(crate) fn issue_with(&self, names: &[&str], key: KeyPair) -> Pair {
+        self.sign(parameters(names), key)
+    }
+
+    /// Valid until so many seconds after 1970.
+    pub(crate) fn valid_until(&self, names: &[&str], seconds: i64) -> Pair {
+        let mut parameters = parameters(names);
+        let since = std::time::Duration::from_secs(u64::try_from(seconds).unwrap());
+        parameters.not_after = rcgen::date_time_ymd(1970, 1, 1) + since;
+        self.issue(parameters, &rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    pub(crate) fn sign(&self, parameters: CertificateParams, key: KeyPair) -> Pair {
         let leaf = parameters.signed_by(&key, &self.issuer).unwrap();
         Pair {
             chain_pem: format!("{}{}", leaf.pem(), self.issuer.pem()),
@@ -122,10 +138,11 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) {
 }
 
 pub(crate) fn read_contents(paths: &[PathBuf]) -> Vec<Contents> {
-    file::read_together(paths, super::load::MAX_FILE_SIZE).contents.unwrap_or_else(|error| panic!("{error}"))
+    let files = paths.to_vec().into();
+    file::read_together(&files, super::load::MAX_FILE_SIZE).contents.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn parameters(names: &[&str]) -> CertificateParams {
+pub(crate) fn parameters(names: &[&str]) -> CertificateParams {
     CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
 }
 

@@ -83,6 +83,7 @@ struct ListenerTable {
     client_certificates: Option<ClientCertificatesTable>,
     #[serde(default)]
     minimum_tls: TlsVersionWord,
+    max_connections_per_client: Option<Spanned<usize>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -382,11 +383,48 @@ fn explain(message: &str) -> (String, Option<String>) {
     if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return (format!("the key `{field}` is missing"), Some(format!("add `{field} = …` to this table")));
     }
+    let found = ["invalid type: ", "invalid value: "].into_iter().find_map(|kind| message.strip_prefix(kind));
+    if let Some((found, expected)) = found.and_then(|rest| rest.rsplit_once(", expected ")) {
+        let (expected, hint) = in_toml(expected.trim_end());
+        return (format!("expected {expected}, found {}", written(found)), hint.map(str::to_owned));
+    }
     if message.contains("socket address") {
-        let hint = "write an address and a port in quotes, as in \"0.0.0.0:443\" or \"[::]:443\"";
-        return (message.to_owned(), Some(hint.to_owned()));
+        return (message.to_owned(), Some(ADDRESS_HINT.to_owned()));
     }
     (message.trim_end().to_owned(), None)
+}
+
+const ADDRESS_HINT: &str = "write an address and a port in quotes, as in \"0.0.0.0:443\" or \"[::]:443\"";
+
+/// A kind of value as who writes TOML knows it, where serde names it after a type of Rust; and how it is written.
+fn in_toml(expected: &str) -> (&str, Option<&'static str>) {
+    match expected {
+        "u16" | "u32" | "u64" | "usize" => {
+            ("a whole number", Some("write digits, without quotes, sign or point"))
+        }
+        "a string" => ("text", Some("write it in quotes")),
+        "path string" => ("a path", Some("write it in quotes")),
+        "a boolean" => ("`true` or `false`", Some("write it without quotes")),
+        "a sequence" => ("a list", Some("a list stands in brackets; a table that may come again has two: `[[name]]`")),
+        "socket address" => ("an address and a port", Some(ADDRESS_HINT)),
+        "a map" => ("a table", None),
+        _ if expected.starts_with("struct ") => ("a table", Some("write `[name]` and its keys below it")),
+        _ => (expected, None),
+    }
+}
+
+/// What stands there instead, in the same words.
+fn written(found: &str) -> String {
+    let kinds = [
+        ("string ", "the text "),
+        ("integer ", "the number "),
+        ("floating point ", "the number "),
+        ("boolean ", ""),
+        ("map", "a table"),
+        ("sequence", "a list"),
+    ];
+    let known = kinds.into_iter().find_map(|(kind, word)| Some(format!("{word}{}", found.strip_prefix(kind)?)));
+    known.unwrap_or_else(|| found.to_owned())
 }
 
 fn default_source_name() -> String {

@@ -8,11 +8,49 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a read is repeated because the files changed under it. Each try is a few system calls; a writer that
 /// outruns this many is not finishing an update but streaming.
 const TRIES: usize = 16;
+
+/// The most that is read of an optional file.
+pub const OPTIONAL_LIMIT: usize = 64 << 10;
+
+/// The paths that a value is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The required ones come first.
+    paths: Arc<[PathBuf]>,
+    required: usize,
+}
+
+impl Files {
+    /// There is no value without the required ones; an optional one that is missing is just that.
+    pub fn new(required: Vec<PathBuf>, optional: Vec<PathBuf>) -> Self {
+        Self { required: required.len(), paths: required.into_iter().chain(optional).collect() }
+    }
+
+    pub fn required(&self) -> &[PathBuf] {
+        self.paths.get(..self.required).unwrap_or_default()
+    }
+
+    /// Whether the last look found a required file missing.
+    pub(super) fn is_gone(&self, seen: &[Seen]) -> bool {
+        seen.iter().take(self.required).any(Seen::is_absent)
+    }
+
+    fn first(&self) -> PathBuf {
+        self.paths.first().cloned().unwrap_or_default()
+    }
+}
+
+impl From<Vec<PathBuf>> for Files {
+    fn from(required: Vec<PathBuf>) -> Self {
+        Self::new(required, Vec::new())
+    }
+}
 
 /// Which file, and which state of it, a path led to. Symbolic links are followed.
 ///
@@ -73,7 +111,8 @@ impl From<&Metadata> for FileIdentity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
     File(FileIdentity),
-    /// Absent, or out of reach: behind a folder that may not be searched, say.
+    /// Absent, or out of reach: behind a folder that may not be searched, say. Unlike a file, nothing has no states to
+    /// confuse: whatever comes into being at the path is a [`Seen::File`].
     Nothing(io::ErrorKind),
 }
 
@@ -88,8 +127,8 @@ impl Seen {
 }
 
 /// Whether every path still leads to what was seen before: one `stat` each, no allocation.
-pub(crate) fn unchanged(paths: &[PathBuf], seen: &[Seen]) -> bool {
-    paths.iter().zip(seen).all(|(path, seen)| Seen::at(path) == *seen)
+pub(crate) fn unchanged(files: &Files, seen: &[Seen]) -> bool {
+    files.paths.iter().zip(seen).all(|(path, seen)| Seen::at(path) == *seen)
 }
 
 /// A file's bytes. Not `Debug`: it may hold a private key.
@@ -100,6 +139,8 @@ pub struct Contents {
     pub mode: u32,
     /// How long the file had been as it is when it was read.
     pub age: Duration,
+    /// Why an optional file that is there could not be read. `bytes` is empty then.
+    pub trouble: Option<Arc<ReadError>>,
 }
 
 /// Several files, as they were together at one moment.
@@ -107,23 +148,37 @@ pub(crate) struct Reading {
     pub(crate) seen: Box<[Seen]>,
     /// Whether a later change is certain to be noticed by [`unchanged`].
     pub(crate) settled: bool,
+    /// In the order of the paths, without optional files that are missing.
     pub(crate) contents: Result<Vec<Contents>, ReadError>,
 }
 
-/// Reads the files, each at most `limit` bytes. Blocks.
+impl Reading {
+    /// Where nothing could be looked at: the runtime has ended.
+    pub(crate) fn none(files: &Files) -> Self {
+        Self {
+            seen: files.paths.iter().map(|_| Seen::Nothing(io::ErrorKind::Interrupted)).collect(),
+            settled: false,
+            contents: Err(ReadError::Changing { path: files.first() }),
+        }
+    }
+}
+
+/// Reads the files, each required one at most `limit` bytes, each optional one [`OPTIONAL_LIMIT`]. Blocks.
 ///
 /// In order: the clock, `stat` of each path, then for each file `open`, `fstat`, `read` to the end, and at last `stat`
 /// of each path again. A try counts only if the second round of `stat` equals the first and every opened file is the
 /// one its path led to. Then each file was the same and unmodified from before its bytes were read until after the
 /// last file's were, so there was a moment at which all of them together held exactly what was read: what a half
-/// finished update looks like may be returned, a mixture that never existed on disk may not.
-pub(crate) fn read_together(paths: &[PathBuf], limit: usize) -> Reading {
+/// finished update looks like may be returned, a mixture that never existed on disk may not. An optional file that is
+/// missing takes part in this: it was missing at both rounds, and if it came into being in between, the second differs.
+pub(crate) fn read_together(files: &Files, limit: usize) -> Reading {
+    let look = || -> Box<[Seen]> { files.paths.iter().map(|path| Seen::at(path)).collect() };
     for _ in 0..TRIES {
         let clock = file_clock();
-        let seen: Box<[Seen]> = paths.iter().map(|path| Seen::at(path)).collect();
-        let contents = paths.iter().zip(&seen).map(|(path, seen)| read(path, seen, limit)).collect();
+        let seen = look();
+        let contents = read_all(files, &seen, limit);
         let moved = matches!(contents, Err(ReadError::Changing { .. }));
-        if !moved && unchanged(paths, &seen) {
+        if !moved && unchanged(files, &seen) {
             let settled = seen.iter().all(|seen| match seen {
                 Seen::File(identity) => identity.is_settled(clock),
                 Seen::Nothing(_) => true,
@@ -132,11 +187,33 @@ pub(crate) fn read_together(paths: &[PathBuf], limit: usize) -> Reading {
         }
         pause();
     }
-    Reading {
-        seen: paths.iter().map(|path| Seen::at(path)).collect(),
-        settled: false,
-        contents: Err(ReadError::Changing { path: paths.first().cloned().unwrap_or_default() }),
+    Reading { seen: look(), ..Reading::none(files) }
+}
+
+/// An optional file that cannot be read is handed on with the reason: whether that matters is for the loader to say.
+fn read_all(files: &Files, seen: &[Seen], limit: usize) -> Result<Vec<Contents>, ReadError> {
+    let mut all = Vec::with_capacity(files.paths.len());
+    for (position, (path, seen)) in files.paths.iter().zip(seen).enumerate() {
+        if position < files.required {
+            all.push(read(path, seen, limit)?);
+            continue;
+        }
+        match read(path, seen, OPTIONAL_LIMIT) {
+            Ok(contents) => all.push(contents),
+            Err(ReadError::Missing { .. }) => {}
+            Err(error) if error.is_passing() || matches!(error, ReadError::Changing { .. }) => {
+                return Err(error);
+            }
+            Err(error) => all.push(Contents {
+                path: path.clone(),
+                bytes: Vec::new(),
+                mode: 0,
+                age: Duration::ZERO,
+                trouble: Some(Arc::new(error)),
+            }),
+        }
     }
+    Ok(all)
 }
 
 #[expect(clippy::disallowed_methods, reason = "only blocking threads read files")]
@@ -146,7 +223,7 @@ fn pause() {
 
 /// Reads one file that is not part of a set: bounded, and only if it is a regular file. Blocks.
 pub(crate) fn read_alone(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
-    let mut reading = read_together(&[path.to_owned()], limit).contents?;
+    let mut reading = read_together(&vec![path.to_owned()].into(), limit).contents?;
     Ok(reading.pop().map(|contents| contents.bytes).unwrap_or_default())
 }
 
@@ -176,7 +253,7 @@ fn read(path: &Path, seen: &Seen, limit: usize) -> Result<Contents, ReadError> {
     let bytes = bytes.ok_or_else(|| ReadError::TooLarge { path: path.to_owned(), limit })?;
     let age = file_clock().saturating_sub(FileIdentity::from(&metadata).changed);
     let age = Duration::from_nanos(u64::try_from(age).unwrap_or(0));
-    Ok(Contents { path: path.to_owned(), bytes, mode: metadata.mode() & 0o7777, age })
+    Ok(Contents { path: path.to_owned(), bytes, mode: metadata.mode() & 0o7777, age, trouble: None })
 }
 
 /// `None` if there is more than `limit`: decided by what is read, since the size of a file that grows says nothing.
@@ -281,6 +358,31 @@ mod tests {
             identity(now + 3_600_000_000_001).is_settled(now),
             "a stamp from the future cannot be hit again"
         );
+    }
+
+    #[test]
+    fn an_optional_file_may_be_missing_and_its_coming_and_going_are_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        std::fs::write(&one, "1").unwrap();
+        let files = Files::new(vec![one], vec![two.clone()]);
+        let read = || {
+            let reading = read_together(&files, 10);
+            let texts: Vec<_> = reading.contents.unwrap().into_iter().map(|file| file.bytes).collect();
+            (reading.seen, texts)
+        };
+        let (without, texts) = read();
+        assert_eq!(texts, [b"1"]);
+        assert!(unchanged(&files, &without) && !files.is_gone(&without));
+        std::fs::write(&two, "2").unwrap();
+        assert!(!unchanged(&files, &without));
+        let (with, texts) = read();
+        assert_eq!(texts, [b"1", b"2"]);
+        std::fs::remove_file(&two).unwrap();
+        assert!(!unchanged(&files, &with) && unchanged(&files, &without));
+        std::fs::create_dir(&two).unwrap();
+        let contents = read_together(&files, 10).contents.unwrap();
+        assert!(matches!(contents[1].trouble.as_deref(), Some(ReadError::NotAFile { .. })));
     }
 
     #[test]

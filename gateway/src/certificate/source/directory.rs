@@ -8,6 +8,7 @@
 //! | files | id (path below the source) | made by |
 //! |---|---|---|
 //! | `fullchain.pem` + `privkey.pem` | the folder | certbot |
+//! | `fullchain.cer` + `domain.key` (with `domain.cer`) | the folder | acme.sh |
 //! | `tls.crt` + `tls.key` | the folder | Kubernetes, cert-manager |
 //! | `name.crt` + `name.key` | `name` | lego, openssl, by hand |
 //! | `name.pem` + `name.key` | `name` | mkcert, by hand |
@@ -15,14 +16,17 @@
 //!
 //! Names that begin with a dot are left out: Kubernetes keeps `..data` and the dated folders there, and editors their
 //! copies. A pair in the source's own folder takes the name of the source where the table says "the folder".
+//!
+//! Beside each pair there may be more files ([`Candidate::beside`]). A look does not care whether they are there: the
+//! store looks at their paths as often as at the pair's.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::freshness::FileIdentity;
 use crate::freshness::file::file_clock;
+use crate::freshness::{FileIdentity, Files};
 
 /// Folders within folders. Deeper ones are reported and left out; certbot and Kubernetes need 2.
 const MAX_DEPTH: usize = 8;
@@ -36,6 +40,27 @@ pub struct Candidate {
     pub id: Arc<str>,
     /// The chain and the key, or one file that should hold both.
     pub files: Vec<PathBuf>,
+}
+
+impl Candidate {
+    /// Everything that is read of this pair.
+    pub fn all_files(&self, with_ocsp: bool) -> Files {
+        Files::new(self.files.clone(), self.beside(with_ocsp))
+    }
+
+    /// Where settings and, if wanted, OCSP responses for this pair would be: named like the file of the certificate, with
+    /// another ending. HAProxy puts its ending behind `.pem`.
+    fn beside(&self, with_ocsp: bool) -> Vec<PathBuf> {
+        let Some(first) = self.files.first() else { return Vec::new() };
+        let mut beside = vec![first.with_extension("toml")];
+        if with_ocsp {
+            beside.push(first.with_extension("ocsp"));
+            if self.files.len() == 1 {
+                beside.push(first.with_extension("pem.ocsp"));
+            }
+        }
+        beside
+    }
 }
 
 /// What a look found.
@@ -157,6 +182,10 @@ impl Tree {
             // The parts that certbot also writes one by one.
             used.extend(["fullchain.pem", "privkey.pem", "cert.pem", "chain.pem"]);
         }
+        if let Some((own, key)) = acme_sh(names) {
+            found.push((None, vec!["fullchain.cer", key]));
+            used.extend(["fullchain.cer", "ca.cer", own, key]);
+        }
         for extension in [".crt", ".pem"] {
             for name in names {
                 let Some(stem) = name.strip_suffix(extension).filter(|_| !used.contains(name.as_str()))
@@ -205,6 +234,17 @@ impl Tree {
     }
 }
 
+/// The certificate and the key of a folder of acme.sh, which names them after the domain.
+fn acme_sh(names: &BTreeSet<String>) -> Option<(&str, &str)> {
+    names.get("fullchain.cer")?;
+    let mut keys = names.iter().filter_map(|key| {
+        let own = names.get(&format!("{}.cer", key.strip_suffix(".key")?))?;
+        Some((own.as_str(), key.as_str()))
+    });
+    let first = keys.next()?;
+    keys.next().is_none().then_some(first)
+}
+
 /// Not where a pair of the same name was found, and not the parts of a certbot folder that is being filled.
 fn may_hold_both(name: &str, names: &BTreeSet<String>) -> bool {
     match name {
@@ -246,7 +286,7 @@ fn list(folder: &Path, look: &mut Look) -> io::Result<(BTreeSet<String>, Vec<Pat
 }
 
 fn has_certificate_extension(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "crt" || extension == "pem")
+    path.extension().is_some_and(|extension| extension == "crt" || extension == "pem" || extension == "cer")
 }
 
 #[cfg(test)]
@@ -304,6 +344,16 @@ mod tests {
                 "secret/..2024/tls.crt",
                 "secret/tls.crt",
                 "secret/tls.key",
+                "acme/d.example_ecc/d.example.cer",
+                "acme/d.example_ecc/d.example.key",
+                "acme/d.example_ecc/d.example.conf",
+                "acme/d.example_ecc/ca.cer",
+                "acme/d.example_ecc/fullchain.cer",
+                "lego/_.e.example.crt",
+                "lego/_.e.example.key",
+                "lego/_.e.example.issuer.crt",
+                "lego/_.e.example.json",
+                "lego/_.e.example.pem",
             ],
         );
         let look = tree(root.path()).look().unwrap();
@@ -311,13 +361,26 @@ mod tests {
             ids(&look),
             expected(&[
                 ("a", &["a.crt", "a.key"]),
+                ("acme/d.example_ecc", &["fullchain.cer", "d.example.key"]),
                 ("b", &["b.pem", "b.key"]),
                 ("both", &["both.pem"]),
+                ("lego/_.e.example", &["_.e.example.crt", "_.e.example.key"]),
                 ("live/c.example", &["fullchain.pem", "privkey.pem"]),
                 ("secret", &["tls.crt", "tls.key"]),
             ])
         );
         assert!(matches!(&look.left_out[..], [LeftOut::LoneKey { path }] if path.ends_with("lone.key")));
+    }
+
+    #[test]
+    fn files_beside_a_pair_are_named_like_its_certificate() {
+        let beside = |files: &[&str], with_ocsp| -> Vec<String> {
+            let candidate = Candidate { id: "a".into(), files: files.iter().map(PathBuf::from).collect() };
+            candidate.beside(with_ocsp).iter().map(|path| path.display().to_string()).collect()
+        };
+        assert_eq!(beside(&["www.a.example.crt", "k"], true), ["www.a.example.toml", "www.a.example.ocsp"]);
+        assert_eq!(beside(&["a.pem"], true), ["a.toml", "a.ocsp", "a.pem.ocsp"]);
+        assert_eq!(beside(&["a/fullchain.pem", "k"], false), ["a/fullchain.toml"]);
     }
 
     #[test]

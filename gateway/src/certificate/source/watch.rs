@@ -1,8 +1,10 @@
-//! Scans early when a source's folders change, and now and then anyway.
+//! Scans a source early when its folders change, and now and then anyway.
 //!
-//! `server` starts one [`Watch`] per store and drops it with the store. It makes the store find new pairs, and report
-//! broken ones, before a client asks. Nothing that is promised rests on it: events get lost (queues overflow, a link
-//! leads out of the tree, network file systems send none), so a handshake looks at its files itself.
+//! `reload` starts one [`Watch`] per store, and it ends with the last snapshot that has the store. It makes the store find
+//! new pairs, and report broken ones, before a client asks. For sources with `freshness = "strict"` nothing that is
+//! promised rests on it: events get lost (queues overflow, a link leads out of the tree, network file systems send none),
+//! so a handshake looks at its files itself. With `"events"` a change is live after the event and a reload, or after the
+//! next scan; the bound that `docs/configuration.md` states is `scan-interval` and the time of a scan.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -14,10 +16,7 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use crate::certificate::CertificateStore;
-
-/// How often the tree is scanned without an event. At 100,000 pairs a scan is 300,000 `stat`s, a third of a second of
-/// one background thread.
-pub const SLOW_SCAN: Duration = Duration::from_secs(60);
+use crate::config::CertificateSource;
 
 /// An update is several events; this is how long the rest has to come in.
 const QUIET: Duration = Duration::from_millis(20);
@@ -25,56 +24,61 @@ const QUIET: Duration = Duration::from_millis(20);
 /// Ends the watching when dropped.
 #[derive(Debug)]
 pub struct Watch {
-    task: AbortHandle,
+    tasks: Vec<AbortHandle>,
 }
 
 impl Watch {
-    /// Starts watching on the store's background runtime.
-    pub fn start(store: &Arc<CertificateStore>, slow_scan: Duration) -> Self {
-        let task = watch(Arc::downgrade(store), store.roots(), slow_scan);
-        Self { task: store.background().spawn(task).abort_handle() }
+    /// Starts watching every source on the store's background runtime. A source whose file system does not answer holds
+    /// up nothing but itself.
+    pub fn start(store: &Arc<CertificateStore>) -> Self {
+        let tasks = store.sources().enumerate().map(|(position, source)| {
+            let task = watch(Arc::downgrade(store), position, Arc::clone(source));
+            store.background().spawn(task).abort_handle()
+        });
+        Self { tasks: tasks.collect() }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
-async fn watch(store: Weak<CertificateStore>, roots: Vec<PathBuf>, slow_scan: Duration) {
+async fn watch(store: Weak<CertificateStore>, position: usize, source: Arc<CertificateSource>) {
     let wake = Arc::new(Notify::new());
-    let waker = wake.clone();
+    let (waker, root) = (wake.clone(), source.path.clone());
     // Adding a tree lists all of it.
-    let watcher = tokio::task::spawn_blocking(move || subscribe(&roots, waker)).await;
+    let watcher = tokio::task::spawn_blocking(move || subscribe(root, waker)).await;
     let _watcher = match watcher {
         Ok(Ok(watcher)) => Some(watcher),
         Ok(Err(error)) => {
             // Most often fs.inotify.max_user_watches, one watch per folder.
-            warn!(%error, ?slow_scan, "no file events: new certificates are found when asked for, and by the slow scan");
+            let scan_interval = source.scan_interval;
+            warn!(source = source.name, %error, ?scan_interval, "no file events: changes are found by the scan, or when asked for");
             None
         }
         Err(_ended) => return,
     };
+    // What changed between the store's last look and the first event.
+    wake.notify_one();
     loop {
         tokio::select! {
             () = wake.notified() => tokio::time::sleep(QUIET).await,
-            () = tokio::time::sleep(slow_scan) => {}
+            () = tokio::time::sleep(source.scan_interval) => {}
         }
         let Some(store) = store.upgrade() else { return };
-        store.rescan().await;
+        store.rescan_source(position).await;
     }
 }
 
-fn subscribe(roots: &[PathBuf], wake: Arc<Notify>) -> notify::Result<notify::RecommendedWatcher> {
+fn subscribe(root: PathBuf, wake: Arc<Notify>) -> notify::Result<notify::RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading files is an event too, and scanning reads them.
         if !matches!(event.map(|event| event.kind), Ok(EventKind::Access(_))) {
             wake.notify_one();
         }
     })?;
-    for root in roots {
-        watcher.watch(root, RecursiveMode::Recursive)?;
-    }
+    watcher.watch(&root, RecursiveMode::Recursive)?;
     Ok(watcher)
 }

@@ -10,9 +10,9 @@ use super::{CertificateStore, Source};
 use crate::certificate::load::{self, Identity, MAX_FILE_SIZE};
 use crate::certificate::source::directory::Candidate;
 use crate::certificate::{Certificate, CertificateError, unix_now};
-use crate::config::CertificateSource;
+use crate::config::{CertificateSource, Ocsp, OnDelete};
 use crate::freshness::{Change, Contents, Fresh, Load, LoadFuture, NotLoaded, Reason};
-use crate::telemetry::error_chain;
+use crate::telemetry::{error_chain, one_line};
 
 /// A pair that went live.
 pub(super) struct Entry {
@@ -32,6 +32,13 @@ pub(super) struct Refused {
     pub(super) not_loaded: Option<NotLoaded>,
 }
 
+impl Refused {
+    /// By what the store remembers it.
+    pub(super) fn key(&self) -> (usize, PathBuf) {
+        (self.source, self.candidate.files.first().cloned().unwrap_or_default())
+    }
+}
+
 impl CertificateStore {
     pub(super) async fn load(&self, position: usize, candidate: Candidate) -> Result<Arc<Entry>, Refused> {
         let refused =
@@ -45,7 +52,7 @@ impl CertificateStore {
             return Err(refused(candidate, Arc::new(reason), None));
         }
         let loader = Arc::new(Loader::new(source, &candidate.id, self));
-        let files = candidate.files.clone();
+        let files = candidate.all_files(source.config.ocsp != Ocsp::Off);
         match Fresh::load(files, MAX_FILE_SIZE, loader, self.background.clone()).await {
             Ok(fresh) => Ok(Arc::new(Entry { id: candidate.id, source: source.config.clone(), fresh })),
             Err(not_loaded) => Err(refused(candidate, not_loaded.reason.clone(), Some(not_loaded))),
@@ -65,14 +72,17 @@ impl CertificateStore {
 
 struct Loader {
     identity: Identity,
+    on_delete: OnDelete,
+    ocsp: Ocsp,
     store: Weak<CertificateStore>,
 }
 
 impl Loader {
     fn new(source: &Source, id: &Arc<str>, store: &CertificateStore) -> Self {
-        let allow_readable_keys = source.config.allow_readable_keys;
-        let identity = Identity { id: id.clone(), tags: source.tags.clone(), allow_readable_keys };
-        Self { identity, store: store.me.clone() }
+        let CertificateSource { allow_readable_keys, serve_expired, on_delete, ocsp, .. } = *source.config;
+        let identity =
+            Identity { id: id.clone(), tags: source.tags.clone(), allow_readable_keys, serve_expired };
+        Self { identity, on_delete, ocsp, store: store.me.clone() }
     }
 }
 
@@ -86,6 +96,9 @@ impl Load<Certificate> for Loader {
                 load::check_complete(&certificate, &old, &files).map_err(CertificateError::into_refusal)?;
             }
             drop(files);
+            if let Some(store) = &store {
+                store.stapler.adopt(&certificate, self.ocsp);
+            }
             if let Some(gate) = store.map(|store| store.gate.clone()) {
                 let id = self.identity.id.clone();
                 let admitted = gate.admit(certificate.clone()).await;
@@ -104,9 +117,14 @@ impl Load<Certificate> for Loader {
                 store.tally.replaced.fetch_add(1, Ordering::Relaxed);
                 info!(certificate = %id, fingerprint = new.fingerprint(), replaces = old.fingerprint(), "certificate replaced");
             }
+            Change::Refused { kept, reason, gone: true } if self.on_delete == OnDelete::Withdraw => {
+                store.withdraw(id, kept);
+                let (reason, withdrawn) = (error_chain(&**reason), kept.fingerprint());
+                warn!(certificate = %id, reason, withdrawn, "certificate withdrawn");
+            }
             Change::Refused { kept, reason, gone } => {
                 store.tally.refused.fetch_add(1, Ordering::Relaxed);
-                let (error, serving) = (error_chain(&**reason), kept.fingerprint());
+                let (error, serving) = (one_line(&error_chain(&**reason)), kept.fingerprint());
                 warn!(certificate = %id, error, gone, serving, "certificate not replaced");
             }
             Change::Restored { value } => {

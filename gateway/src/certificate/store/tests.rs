@@ -12,6 +12,10 @@ use crate::certificate::test_pki::{Authority, replace};
 use crate::config::{Freshness, Ocsp, OnDelete};
 use crate::freshness::tests::UpdateClock;
 
+mod beside;
+mod ending;
+mod lookup;
+
 fn source(folder: &Path) -> Arc<CertificateSource> {
     Arc::new(CertificateSource {
         name: "files".to_owned(),
@@ -19,7 +23,7 @@ fn source(folder: &Path) -> Arc<CertificateSource> {
         allow_readable_keys: false,
         reload_wait: Duration::from_secs(20),
         freshness: Freshness::Strict,
-        scan_interval: Duration::from_secs(3600),
+        scan_interval: Duration::from_secs(1),
         on_delete: OnDelete::Keep,
         serve_expired: false,
         required: Vec::new(),
@@ -33,7 +37,15 @@ async fn open(folder: &Path) -> (Arc<CertificateStore>, Vec<Finding>) {
 }
 
 async fn open_with(folder: &Path, gate: Arc<dyn Gate>) -> (Arc<CertificateStore>, Vec<Finding>) {
-    CertificateStore::open(&[source(folder)], gate, Arc::default(), Handle::current()).await.unwrap()
+    open_sources(&[source(folder)], gate).await
+}
+
+async fn open_sources(
+    sources: &[Arc<CertificateSource>],
+    gate: Arc<dyn Gate>,
+) -> (Arc<CertificateStore>, Vec<Finding>) {
+    let stapler = Arc::new(Stapler::new(None));
+    CertificateStore::open(sources, gate, stapler, Arc::default(), Handle::current()).await.unwrap()
 }
 
 fn ids(found: &[Arc<Certificate>]) -> Vec<&str> {
@@ -142,6 +154,7 @@ async fn broken_pairs_are_findings_and_the_others_serve() {
         CertificateStore::open(
             &[source(&root.join("none"))],
             Arc::new(OpenGate),
+            Arc::new(Stapler::new(None)),
             Arc::default(),
             Handle::current()
         )
@@ -328,7 +341,7 @@ async fn the_watch_finds_new_pairs_before_anybody_asks() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new("Test");
     let (store, _) = open(folder.path()).await;
-    let _watch = Watch::start(&store, Duration::from_millis(200));
+    let _watch = Watch::start(&store);
     authority.pair(&["a.example"]).write_as(&folder.path().join("a"));
     while store.find("a.example").is_empty() {
         tokio::task::yield_now().await;

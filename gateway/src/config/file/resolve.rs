@@ -19,8 +19,8 @@ use super::{
 use crate::config::error::{ConfigError, suggest};
 use crate::config::{
     Admin, CertificateSource, Certificates, ClientCertificateMode, ClientCertificates, Config,
-    EMBEDDED_POLICY, Http, Instances, Listener, Log, LogFormat, NameRule, OnError, Policy, Protocol, Route,
-    TlsVersion, Upstream,
+    EMBEDDED_POLICY, Http, Instances, LISTENER_RULES, Listener, Log, LogFormat, NameRule, OnError, Policy,
+    Protocol, Route, TlsVersion, Upstream,
 };
 
 impl File {
@@ -182,6 +182,15 @@ impl<'a> Context<'a> {
                 }
                 Some(alpn) => alpn.into_inner().into_iter().map(Protocol::from).collect(),
             };
+            if let Some(limit) =
+                table.max_connections_per_client.as_ref().filter(|limit| *limit.get_ref() == 0)
+            {
+                return Err(self.at(
+                    limit.span(),
+                    "`max-connections-per-client` must be at least 1",
+                    "leave the key out for no such bound",
+                ));
+            }
             listeners.push(Arc::new(Listener {
                 name: table.name.into_inner(),
                 address,
@@ -203,6 +212,7 @@ impl<'a> Context<'a> {
                     TlsVersionWord::Tls12 => TlsVersion::Tls12,
                     TlsVersionWord::Tls13 => TlsVersion::Tls13,
                 },
+                max_connections_per_client: table.max_connections_per_client.map(Spanned::into_inner),
             }));
         }
         Ok(listeners)
@@ -345,7 +355,7 @@ impl<'a> Context<'a> {
     }
 
     fn policies(&self, tables: Vec<PolicyTable>) -> Result<Vec<Arc<Policy>>, ConfigError> {
-        let mut names = vec![EMBEDDED_POLICY.to_owned()];
+        let mut names = vec![EMBEDDED_POLICY.to_owned(), LISTENER_RULES.to_owned()];
         let mut policies = Vec::new();
         for table in tables {
             self.unique(&mut names, &table.name, "policy")?;
