@@ -3,6 +3,7 @@
 //! One test binary, so that linking is paid for once. Run one file with
 //! `cargo test -p handfast-tests -- freshness::`; the harness says what to build first.
 
+mod bad_certificates;
 mod bad_input;
 mod certificate_choice;
 mod demo;
@@ -21,3 +22,4 @@ mod reload;
 mod resumption;
 mod swap_under_load;
 mod timeouts;
+mod torture;

@@ -123,12 +123,11 @@ impl Client {
         while connection.is_handshaking() {
             connection.complete_io(&mut socket).map_err(|error| Refusal::of(&error))?;
         }
-        let leaf = connection
-            .peer_certificates()
-            .and_then(|chain| chain.first())
-            .expect("a server has a certificate");
+        let chain = connection.peer_certificates().expect("a server has a certificate");
+        let chain: Vec<_> = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         Ok(Session {
-            leaf: leaf.clone().into_owned(),
+            leaf: chain.first().expect("a server has a certificate").clone(),
+            chain,
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             version: connection.protocol_version().expect("a version was agreed on"),
             alpn: connection.alpn_protocol().map(|id| String::from_utf8_lossy(id).into_owned()),
@@ -183,6 +182,8 @@ impl Client {
 #[derive(Debug)]
 pub struct Session {
     pub leaf: CertificateDer<'static>,
+    /// As it was sent, from the leaf on.
+    pub chain: Vec<CertificateDer<'static>>,
     pub resumed: bool,
     pub version: ProtocolVersion,
     pub alpn: Option<String>,

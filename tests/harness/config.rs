@@ -62,6 +62,12 @@ impl Config {
         self
     }
 
+    /// What is logged, in place of everything from `info` on.
+    pub fn log_filter(mut self, filter: &str) -> Self {
+        self.tables = self.tables.replacen("filter = \"info\"", &format!("filter = \"{filter}\""), 1);
+        self
+    }
+
     pub fn certificates(self, name: &str, path: &Path) -> Self {
         let path = path.display();
         self.with(&format!(

@@ -9,6 +9,7 @@ mod bench;
 mod fuzz;
 mod plugins;
 mod test;
+mod torture;
 
 /// The project's own chores.
 #[derive(Debug, Parser)]
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Measure the gateway beside its peers
     Bench(bench::Args),
+    /// Replace and spoil certificates by every method there is, under a load of handshakes that are all judged
+    Torture(torture::Args),
 }
 
 fn main() -> Result<()> {
@@ -51,6 +54,7 @@ fn main() -> Result<()> {
         Command::Plugins { check, .. } => plugins::run(check),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Bench(args) => bench::run(args),
+        Command::Torture(args) => torture::run(&args),
     }
 }
 
