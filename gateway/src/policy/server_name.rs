@@ -6,7 +6,6 @@
 //! `certificate_expired`, and the reason in the connection's outcome line names the certificate. The embedded policy has
 //! no part in that; it sees a certificate that no client can use.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use handfast_plugin_host::{Certificate, Certificates, ClientHello};
@@ -117,6 +116,7 @@ fn expired(certificate: &dyn Certificate) -> String {
 mod tests {
     use std::future::{Future, ready};
     use std::pin::Pin;
+    use std::sync::Arc;
 
     use handfast_plugin_host::KeyAlgorithm;
 
