@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use figure::{FIGURES, Figure};
+use figure::FIGURES;
 use ground::Ground;
 use report::Report;
 use round::Length;
@@ -30,15 +30,18 @@ mod ground;
 mod load;
 mod machine;
 mod package;
+mod population;
 mod processor;
 mod report;
 mod round;
 mod samples;
+mod scale;
 mod server;
+mod strict_check;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The figures to measure; all of them if none is named
+    /// The figures to measure, or how their names begin (`certificates`); all of them if none is named
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Write the results here as well
@@ -54,30 +57,59 @@ pub(crate) struct Args {
 
 /// Measures, prints a table in Markdown, and writes the results as JSON.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let figures = chosen(&args.names)?;
+    let chosen = Chosen::of(args.names)?;
     let mut length = if args.quick { Length::QUICK } else { Length::FULL };
     length.rounds = args.rounds.unwrap_or(length.rounds).max(1);
 
+    let load_average = machine::load_average();
     let ground = Ground::prepare()?;
-    let mut report = Report::new(machine::describe()?);
-    for figure in figures {
+    let mut report = Report::default();
+    for figure in FIGURES.iter().filter(|figure| chosen.has(figure.name)) {
         let measured = round::measure(&ground, figure, length)?;
-        println!("{}", report.add(figure, &measured)?);
+        println!("{}", report.add(&figure.heading(), &measured)?);
+    }
+    if chosen.has(strict_check::NAME) {
+        let (heading, measured) = strict_check::measure(length)?;
+        println!("{}", report.add(&heading, &measured)?);
+    }
+    for size in scale::SIZES.into_iter().filter(|size| scale::names(*size).any(|name| chosen.has(&name))) {
+        for (heading, measured) in scale::measure(&ground, size, length)? {
+            if chosen.has(&heading.name) {
+                println!("{}", report.add(&heading, &measured)?);
+            }
+        }
     }
     if let Some(path) = args.json {
-        fs::write(&path, report.json()?).with_context(|| format!("cannot write {}", path.display()))?;
+        let text = report.json(machine::describe(load_average)?)?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
-fn chosen(names: &[String]) -> Result<Vec<&'static Figure>> {
-    if names.is_empty() {
-        return Ok(FIGURES.iter().collect());
+/// The figures that were asked for.
+struct Chosen(Vec<String>);
+
+impl Chosen {
+    fn of(names: Vec<String>) -> Result<Self> {
+        let all: Vec<String> = FIGURES
+            .iter()
+            .map(|figure| figure.name.to_owned())
+            .chain([strict_check::NAME.to_owned()])
+            .chain(scale::SIZES.into_iter().flat_map(scale::names))
+            .collect();
+        let chosen = Self(names);
+        match chosen.0.iter().find(|name| !all.iter().any(|figure| is_meant(name, figure))) {
+            Some(unknown) => bail!("there is no figure `{unknown}`; there are: {}", all.join(", ")),
+            None => Ok(chosen),
+        }
     }
-    let known = || FIGURES.iter().map(|figure| figure.name).collect::<Vec<_>>().join(", ");
-    let find = |name: &String| match FIGURES.iter().find(|figure| figure.name == name) {
-        Some(figure) => Ok(figure),
-        None => bail!("there is no figure `{name}`; there are: {}", known()),
-    };
-    names.iter().map(find).collect()
+
+    fn has(&self, figure: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|name| is_meant(name, figure))
+    }
+}
+
+/// By its whole name, or by whole words of its beginning.
+fn is_meant(name: &str, figure: &str) -> bool {
+    figure.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }

@@ -81,15 +81,30 @@ impl Handshakes {
             .unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "the server takes too long")))
     }
 
-    async fn connection(&self) -> io::Result<Done> {
+    /// The certificate that one handshake is answered with, in DER.
+    pub(crate) async fn leaf(&self) -> io::Result<Vec<u8>> {
+        let leaf = async {
+            let stream = self.shake_hands().await?;
+            let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            leaf.map(|leaf| leaf.to_vec()).ok_or_else(|| io::Error::other("the server showed no certificate"))
+        };
+        tokio::time::timeout(PATIENCE, leaf)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "the server takes too long")))
+    }
+
+    async fn shake_hands(&self) -> io::Result<TlsStream<TcpStream>> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let name = turn.checked_rem(self.server_names.len()).and_then(|turn| self.server_names.get(turn));
         let name = name.ok_or_else(|| io::Error::other("there is no server name to ask for"))?.clone();
-
-        let begun = Instant::now();
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let mut stream = self.connector.connect(name, stream).await?;
+        self.connector.connect(name, stream).await
+    }
+
+    async fn connection(&self) -> io::Result<Done> {
+        let begun = Instant::now();
+        let mut stream = self.shake_hands().await?;
         let latency = begun.elapsed();
         let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
 

@@ -6,14 +6,16 @@
 //! One thread, since it gets one core; a fixed number of connections at a time, each replaced as it closes.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use handshake::{Client, Handshakes};
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 
 mod certificate;
+mod change;
 mod handshake;
 mod report;
 mod run;
@@ -28,13 +30,16 @@ struct Arguments {
     #[arg(long)]
     address: SocketAddr,
     /// Server names, asked for in turn; each must be in the certificate that answers
-    #[arg(long, value_delimiter = ',', required = true, value_name = "NAME,…", value_parser = server_name)]
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = server_name)]
     server_names: Vec<ServerName<'static>>,
+    /// A file of further server names, one a line
+    #[arg(long, value_name = "FILE", required_unless_present = "server_names")]
+    server_names_file: Option<PathBuf>,
     /// Connections at a time
     #[arg(long, default_value_t = 32)]
     connections: usize,
     /// Stop after this many seconds
-    #[arg(long, required_unless_present = "count")]
+    #[arg(long, required_unless_present_any = ["count", "until_changed"])]
     seconds: Option<f64>,
     /// Stop after this many handshakes
     #[arg(long)]
@@ -54,6 +59,10 @@ struct Arguments {
     /// Resume: a full handshake for each name and connection, tickets from then on
     #[arg(long)]
     resume: bool,
+    /// Instead of a load: one handshake after the other until another certificate answers than at first. Prints a line
+    /// once the first is known, and when (microseconds since 1970) the handshake that saw the other began and ended
+    #[arg(long, conflicts_with_all = ["seconds", "count"])]
+    until_changed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -93,6 +102,12 @@ fn server_name(text: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
     ServerName::try_from(text.to_owned())
 }
 
+fn names_of(file: &Path) -> Result<Vec<ServerName<'static>>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let name = |line| server_name(line).with_context(|| format!("`{line}` is no server name"));
+    text.lines().map(name).collect()
+}
+
 fn load(arguments: Arguments) -> Result<()> {
     let client = Client {
         version: arguments.version,
@@ -101,7 +116,14 @@ fn load(arguments: Arguments) -> Result<()> {
         alpn: arguments.alpn,
         resume: arguments.resume,
     };
-    let handshakes = Handshakes::new(arguments.address, arguments.server_names, &client)?;
+    let mut server_names = arguments.server_names;
+    if let Some(file) = &arguments.server_names_file {
+        server_names.extend(names_of(file)?);
+    }
+    let handshakes = Handshakes::new(arguments.address, server_names, &client)?;
+    if arguments.until_changed {
+        return change::wait(&handshakes);
+    }
     let bounds = Bounds { seconds: arguments.seconds, count: arguments.count };
     let report = run::run(handshakes, arguments.connections, bounds)?;
     println!("{}", report.json());

@@ -1,5 +1,6 @@
-//! What can be measured: a load, and the servers that get it.
+//! Handshakes that can be measured: a load, and the servers that get it.
 
+use super::report::Heading;
 use super::server::{self, Subject};
 
 /// One line of the results.
@@ -20,3 +21,13 @@ pub(super) const FIGURES: &[Figure] = &[Figure {
     load: &["--version=1.3", "--group=x25519", "--cipher=aes128"],
     subjects: &[&server::HANDFAST, &server::HANDFAST_NO_POLICY, &server::NGINX],
 }];
+
+impl Figure {
+    pub(super) fn heading(&self) -> Heading {
+        Heading {
+            name: self.name.to_owned(),
+            title: self.title.to_owned(),
+            unit: "server CPU µs per operation",
+        }
+    }
+}

@@ -19,6 +19,8 @@ const NAMES: usize = 8;
 pub(super) struct Ground {
     /// Everything below it is this run's.
     pub(super) folder: PathBuf,
+    /// What later runs can use again.
+    pub(super) kept: PathBuf,
     pub(super) certificates: Vec<Named>,
     pub(super) gateway: PathBuf,
     pub(super) load: PathBuf,
@@ -47,6 +49,7 @@ impl Ground {
         let certificates = certificates::generate(&folder.join("certificates"), NAMES)?;
         Ok(Self {
             folder,
+            kept: target.join("bench-kept"),
             certificates,
             gateway: target.join("release/handfast"),
             load: target.join("release/handfast-load"),

@@ -23,19 +23,26 @@ pub(super) struct Machine {
     pub(super) versions: BTreeMap<&'static str, String>,
 }
 
-pub(super) fn describe() -> Result<Machine> {
+/// Of the last minute; to be asked before anything is measured.
+pub(super) fn load_average() -> f64 {
+    let average = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    average.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// After the measurements: the peers are installed then.
+pub(super) fn describe(load_average: f64) -> Result<Machine> {
     let cpu = field("/proc/cpuinfo", "model name", ':');
     let system = field("/etc/os-release", "PRETTY_NAME", '=').trim_matches('"').to_owned();
-    let average = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     Ok(Machine {
         cpu,
         cores: processor::allowed_cores()?.len(),
         kernel: said("uname", &["-sr"]),
         system,
-        load_average: average.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default(),
+        load_average,
         commit: said("git", &["describe", "--always", "--dirty", "--exclude=*"]),
         versions: BTreeMap::from([
             ("handfast", env!("CARGO_PKG_VERSION").to_owned()),
+            ("haproxy", said("haproxy", &["-v"])),
             ("nginx", said("nginx", &["-v"]).replace("nginx version: ", "")),
             ("openssl", said("openssl", &["version"])),
             ("rustc", said("rustc", &["--version"])),

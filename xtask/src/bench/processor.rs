@@ -1,4 +1,4 @@
-//! Processor time and cores, as `/proc` tells them (proc(5)).
+//! Processor time, memory and cores, as `/proc` tells them (proc(5)).
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,6 +11,23 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// User and system time of a process and everything below it so far, ended children included.
 pub(super) fn time_of_tree(root: u32) -> Result<Duration> {
+    Ok(TICK * tree(root)?.iter().map(|process| process.ticks).sum::<u32>())
+}
+
+/// Bytes that a process and everything below it have in memory; a page that several share counts once among them.
+pub(super) fn memory_of_tree(root: u32) -> Result<u64> {
+    let mut kibibytes = 0;
+    for process in tree(root)? {
+        let path = format!("/proc/{}/smaps_rollup", process.id);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let own = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kibibytes += own.with_context(|| format!("{path} is not as proc(5) says"))?;
+    }
+    Ok(kibibytes << 10)
+}
+
+fn tree(root: u32) -> Result<Vec<Process>> {
     let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
     let mut below = vec![process(root)?];
     for entry in fs::read_dir("/proc").context("cannot list /proc")? {
@@ -21,12 +38,12 @@ pub(super) fn time_of_tree(root: u32) -> Result<Duration> {
             children.entry(process.parent).or_default().push(process);
         }
     }
-    let mut ticks = 0;
+    let mut tree = Vec::new();
     while let Some(process) = below.pop() {
-        ticks += process.ticks;
         below.extend(children.remove(&process.id).unwrap_or_default());
+        tree.push(process);
     }
-    Ok(TICK * ticks)
+    Ok(tree)
 }
 
 /// The cores this process may run on.

@@ -6,20 +6,43 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::figure::Figure;
 use super::machine::Machine;
-use super::round::Measured;
-use super::samples::{Summary, short};
+use super::samples::{Samples, Summary, short};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default)]
 pub(super) struct Report {
-    machine: Machine,
     figures: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    machine: Machine,
+    figures: &'a [Line],
+}
+
+/// What was measured, in which unit.
+#[derive(Debug, Clone)]
+pub(super) struct Heading {
+    /// Public: the JSON and the command line have it.
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) unit: &'static str,
+}
+
+/// All turns of one server, in order: turn n of every server belongs to the same round.
+#[derive(Debug)]
+pub(super) struct Measured {
+    /// Public: the JSON has it.
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    pub(super) values: Samples,
+    /// Operations per second, where the figure is a cost under load.
+    pub(super) rates: Option<Samples>,
 }
 
 #[derive(Debug, Serialize)]
 struct Line {
-    name: &'static str,
+    name: String,
     unit: &'static str,
     handfast: Summary,
     peers: BTreeMap<&'static str, Summary>,
@@ -31,64 +54,62 @@ struct Line {
     rates: BTreeMap<&'static str, Summary>,
 }
 
-const UNIT: &str = "server CPU µs per operation";
-
 impl Report {
-    pub(super) fn new(machine: Machine) -> Self {
-        Self { machine, figures: Vec::new() }
-    }
-
-    /// Adds a figure and returns its table.
-    pub(super) fn add(&mut self, figure: &Figure, measured: &[Measured]) -> Result<String> {
+    /// Adds a figure and returns its table. The gateway is the first of `measured`.
+    pub(super) fn add(&mut self, heading: &Heading, measured: &[Measured]) -> Result<String> {
         let (own, peers) = measured.split_first().context("nothing was measured")?;
-        let handfast = own.cost.summary()?;
+        let handfast = own.values.summary()?;
         let mut line = Line {
-            name: figure.name,
-            unit: UNIT,
+            name: heading.name.clone(),
+            unit: heading.unit,
             handfast,
             peers: BTreeMap::new(),
             ratios: BTreeMap::new(),
             differences: BTreeMap::new(),
-            rates: BTreeMap::from([(own.subject.name, own.rate.summary()?)]),
+            rates: BTreeMap::new(),
         };
         let mut table = format!(
-            "**{}** (`{}`), {UNIT}\n\n\
+            "**{}** (`{}`), {}\n\n\
              | server | median | min to max | runs | handfast costs | round by round | a second |\n\
              |---|---:|---:|---:|---:|---:|---:|\n",
-            figure.title, figure.name,
+            heading.title, heading.name, heading.unit,
         );
         row(&mut table, own, handfast, "", "")?;
         for peer in peers {
-            let name = peer.subject.name;
-            let cost = peer.cost.summary()?;
+            let cost = peer.values.summary()?;
             let ratio = handfast.median / cost.median;
-            let ratios = own.cost.paired(&peer.cost, |own, peer| own / peer).summary()?;
-            let difference = own.cost.paired(&peer.cost, |own, peer| own - peer).summary()?;
-            let spread = format!("{:.2} to {:.2} × ({:+.1} µs)", ratios.min, ratios.max, difference.median);
+            let ratios = own.values.paired(&peer.values, |own, peer| own / peer).summary()?;
+            let difference = own.values.paired(&peer.values, |own, peer| own - peer).summary()?;
+            let spread = format!("{:.2} to {:.2} × ({:+.1})", ratios.min, ratios.max, difference.median);
             row(&mut table, peer, cost, &format!("{ratio:.2} ×"), &spread)?;
-            line.peers.insert(name, cost);
-            line.ratios.insert(name, short(ratio));
-            line.differences.insert(name, difference);
-            line.rates.insert(name, peer.rate.summary()?);
+            line.peers.insert(peer.name, cost);
+            line.ratios.insert(peer.name, short(ratio));
+            line.differences.insert(peer.name, difference);
+        }
+        for measured in measured {
+            if let Some(rates) = &measured.rates {
+                line.rates.insert(measured.name, rates.summary()?);
+            }
         }
         self.figures.push(line);
         Ok(table)
     }
 
-    pub(super) fn json(&self) -> Result<String> {
-        let mut text = serde_json::to_string_pretty(self)?;
+    pub(super) fn json(&self, machine: Machine) -> Result<String> {
+        let mut text = serde_json::to_string_pretty(&Document { machine, figures: &self.figures })?;
         text.push('\n');
         Ok(text)
     }
 }
 
-fn row(table: &mut String, measured: &Measured, cost: Summary, ratio: &str, spread: &str) -> Result<()> {
-    let Summary { median, min, max, runs } = cost;
-    let rate = measured.rate.summary()?.median;
-    let name = measured.subject.title;
+fn row(table: &mut String, measured: &Measured, value: Summary, ratio: &str, spread: &str) -> Result<()> {
+    let Summary { median, min, max, runs } = value;
+    let rate = measured.rates.as_ref().map(Samples::summary).transpose()?;
+    let rate = rate.map(|rate| format!("{:.0}", rate.median)).unwrap_or_default();
+    let title = measured.title;
     writeln!(
         table,
-        "| {name} | {median:.1} | {min:.1} to {max:.1} | {runs} | {ratio} | {spread} | {rate:.0} |"
+        "| {title} | {median:.1} | {min:.1} to {max:.1} | {runs} | {ratio} | {spread} | {rate} |"
     )?;
     Ok(())
 }

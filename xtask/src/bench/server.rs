@@ -16,13 +16,15 @@ use anyhow::{Context, Result, bail, ensure};
 use super::ground::Ground;
 
 mod handfast;
+mod haproxy;
 mod nginx;
 
-pub(super) use handfast::{HANDFAST, HANDFAST_NO_POLICY};
-pub(super) use nginx::NGINX;
+pub(super) use handfast::{HANDFAST, HANDFAST_NO_POLICY, HANDFAST_SCALE};
+pub(super) use haproxy::HAPROXY_SCALE;
+pub(super) use nginx::{NGINX, NGINX_SCALE};
 
-/// Start and stop take milliseconds; the first start compiles the embedded policy.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A start takes milliseconds, with 100,000 certificates minutes.
+const PATIENCE: Duration = Duration::from_secs(900);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A server that can be measured.
