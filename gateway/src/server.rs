@@ -144,6 +144,7 @@ impl Gateway {
         let builder =
             builder(&config, background, Arc::clone(&metrics), Arc::clone(&generation), last).await?;
         let first = builder.build(Arc::new(config), None).await?;
+        builder.stapler().start();
         let sockets = bind(&first, &HashMap::new())?;
         let config = Arc::clone(&first.config);
         let snapshots = Arc::new(Snapshots::new(first, generation));

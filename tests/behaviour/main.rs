@@ -16,6 +16,7 @@ mod http;
 mod layering;
 mod mutual_tls;
 mod observation;
+mod ocsp;
 mod policies;
 mod proxy_protocol;
 mod reload;

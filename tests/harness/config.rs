@@ -45,6 +45,13 @@ impl Config {
         self
     }
 
+    /// One that outlives the gateway.
+    pub fn state_directory(mut self, path: &Path) -> Self {
+        let state = format!("state-directory = \"{}\"", path.display());
+        self.gateway = self.gateway.replacen("state-directory = \"state\"", &state, 1);
+        self
+    }
+
     /// A listener on a free port of the loopback interface. `keys` are further keys of its table.
     pub fn listener(self, name: &str, keys: &str) -> Self {
         self.listener_at(name, "127.0.0.1:0", keys)

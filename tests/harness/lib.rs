@@ -14,6 +14,7 @@ pub mod config;
 pub mod gateway;
 pub mod load;
 pub mod log;
+pub mod ocsp;
 pub mod pki;
 pub mod scene;
 pub mod tool;

@@ -54,8 +54,11 @@ pub enum OcspError {
         "the chain holds no issuer, and without its key no response can be checked; add the issuer's certificate behind the leaf"
     )]
     NoIssuer,
-    #[error("the certificate names no OCSP responder; put a response beside it as .ocsp, or set ocsp = \"files\"")]
-    NoResponder,
+    #[error(
+        "clients insist on a staple and there is none; put a response beside the pair as .ocsp, or, if the certificate \
+         names a responder, set ocsp = \"fetch\""
+    )]
+    NoSource,
     #[error("it is not an OCSP response in DER; if it is text, convert it: `base64 -d`")]
     Malformed { source: der::Error },
     #[error("it has more than {MAX_RESPONSE} bytes, as no OCSP response has; take the right file or responder")]
@@ -66,7 +69,7 @@ pub enum OcspError {
     Type { oid: String },
     #[error("it is about another certificate; take the response for serial number {serial} of this issuer")]
     OtherCertificate { serial: String },
-    #[error("its signer is neither the certificate's issuer nor in it; take it from the responder that the certificate names")]
+    #[error("its signer is not the certificate's issuer, and no certificate in it says who else; take it from the responder that the certificate names")]
     UnknownSigner,
     #[error(
         "its signer \"{signer}\" may not speak for the issuer: {reason}; take it from the responder that the certificate names"

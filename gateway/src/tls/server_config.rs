@@ -1,7 +1,7 @@
 //! rustls configurations: one for each certificate and listener, built on first use and kept by each worker.
 //!
 //! A `ServerConfig` holds exactly one certificate: the choice was made before rustls is asked, so its resolver has
-//! nothing to decide. Tickets come from the listener's [`Trust`], which pairs them with its client-certificate
+//! nothing to decide. It looks up the OCSP staple of the moment, which changes without the certificate. Tickets come from the listener's [`Trust`], which pairs them with its client-certificate
 //! settings: a ticket issued under one setting can not be opened under another.
 //!
 //! Kept rather than built per handshake: building one allocates a dozen times and checks its groups and suites. An entry
@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -18,6 +19,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::certificate::Certificate;
+use crate::certificate::ocsp::Staple;
 use crate::config::{Listener, TlsVersion};
 use crate::trust::Trust;
 
@@ -89,7 +91,7 @@ impl ServerConfigs {
 
     fn build(
         &self,
-        certificate: &Certificate,
+        certificate: &Arc<Certificate>,
         listener: &Listener,
         trust: &Trust,
     ) -> Result<ServerConfig, rustls::Error> {
@@ -100,7 +102,7 @@ impl ServerConfigs {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(versions)?
             .with_client_cert_verifier(trust.verifier())
-            .with_cert_resolver(Arc::new(Admitted(Arc::clone(certificate.certified_key()))));
+            .with_cert_resolver(Arc::new(Admitted::new(certificate)));
         config.alpn_protocols = listener.alpn.iter().map(|protocol| protocol.alpn_id().to_vec()).collect();
         config.ticketer = trust.ticketer();
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -113,10 +115,46 @@ impl ServerConfigs {
 
 /// The one certificate that the policies admitted.
 #[derive(Debug)]
-struct Admitted(Arc<CertifiedKey>);
+struct Admitted {
+    certificate: Arc<Certificate>,
+    plain: Arc<CertifiedKey>,
+    /// rustls wants the staple within the key. Joined once for each staple, not for each handshake.
+    stapled: ArcSwapOption<Stapled>,
+}
+
+#[derive(Debug)]
+struct Stapled {
+    staple: Arc<Staple>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Admitted {
+    fn new(certificate: &Arc<Certificate>) -> Self {
+        Self {
+            certificate: Arc::clone(certificate),
+            plain: Arc::clone(certificate.certified_key()),
+            stapled: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The key with the staple that holds now, if there is one.
+    fn key(&self) -> Arc<CertifiedKey> {
+        let Some(staple) = self.certificate.staple() else { return Arc::clone(&self.plain) };
+        if let Some(stapled) = self.stapled.load().as_deref()
+            && Arc::ptr_eq(&stapled.staple, &staple)
+        {
+            return Arc::clone(&stapled.key);
+        }
+        let mut key = CertifiedKey::clone(&self.plain);
+        key.ocsp = Some(staple.der().to_vec());
+        let key = Arc::new(key);
+        self.stapled.store(Some(Arc::new(Stapled { staple, key: Arc::clone(&key) })));
+        key
+    }
+}
 
 impl ResolvesServerCert for Admitted {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
+        Some(self.key())
     }
 }

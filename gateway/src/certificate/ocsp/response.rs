@@ -7,7 +7,7 @@
 use aws_lc_rs::digest;
 use der::asn1::{AnyRef, BitStringRef};
 use der::oid::ObjectIdentifier;
-use der::{Decode, Encode, Sequence};
+use der::{Decode, Encode, Sequence, Tag, Tagged};
 use rustls::pki_types::CertificateDer;
 use x509_ocsp::{
     CertId, CertStatus, OcspGeneralizedTime, OcspResponse, OcspResponseStatus, ResponderId, ResponseData,
@@ -81,7 +81,7 @@ pub fn check(
     if inner.response_type != BASIC {
         return Err(OcspError::Type { oid: inner.response_type.to_string() });
     }
-    let basic = Basic::from_der(inner.response.as_bytes()).map_err(malformed)?;
+    let basic = Basic::read(inner.response.as_bytes()).map_err(malformed)?;
     let signed = basic.signed.to_der().map_err(malformed)?;
     let data = ResponseData::from_der(&signed).map_err(malformed)?;
 
@@ -108,6 +108,20 @@ struct Basic<'a> {
     signature: BitStringRef<'a>,
     #[asn1(context_specific = "0", optional = "true", tag_mode = "EXPLICIT")]
     certificates: Option<Vec<AnyRef<'a>>>,
+}
+
+impl<'a> Basic<'a> {
+    /// What is not signed has to be sound too, since clients read all of it: who can change the bytes on their way to us
+    /// must not make us hand out what they refuse.
+    fn read(der: &'a [u8]) -> der::Result<Self> {
+        let basic = Self::from_der(der)?;
+        basic.algorithm.tag().assert_eq(Tag::Sequence)?;
+        for certificate in basic.certificates.iter().flatten() {
+            let der = CertificateDer::from(certificate.to_der()?);
+            x509::parse(&der).ok_or_else(|| Tag::Sequence.value_error())?;
+        }
+        Ok(basic)
+    }
 }
 
 fn check_success(status: OcspResponseStatus) -> Result<(), OcspError> {

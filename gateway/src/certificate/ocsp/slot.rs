@@ -5,6 +5,7 @@
 //! lock; only the [`Stapler`](super::Stapler) writes.
 
 use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -31,6 +32,8 @@ pub(super) struct Record {
     /// In a row.
     pub(super) failures: u32,
     last_error: Option<Box<str>>,
+    /// A hash of the file that it is about.
+    refused: Option<u64>,
     revoked: bool,
     /// Whether the end of the staple's validity was reported.
     expiry_told: bool,
@@ -144,17 +147,19 @@ impl Slot {
         }
     }
 
-    /// Notes why there is no newer staple. Whether it is news: another reason than the last, or the first since there
-    /// was a staple. A revocation takes the staple away.
-    pub(super) fn fail(&self, error: &OcspError) -> bool {
+    /// Notes why there is no newer staple. Whether it is news: another reason than the last, or another `file`, or the
+    /// first since there was a staple. A revocation takes the staple away.
+    pub(super) fn fail(&self, error: &OcspError, file: Option<&[u8]>) -> bool {
         let mut record = self.record();
         if matches!(error, OcspError::Revoked { .. }) {
             record.revoked = true;
             self.staple.store(None);
         }
         let text = error_chain(error);
-        let is_news = record.last_error.as_deref() != Some(&text);
+        let file = file.map(|file| BuildHasherDefault::<DefaultHasher>::default().hash_one(file));
+        let is_news = record.last_error.as_deref() != Some(&text) || file != record.refused;
         record.last_error = Some(text.into());
+        record.refused = file;
         is_news
     }
 

@@ -144,7 +144,7 @@ impl Stapler {
         if let Some(file) = certificate.ocsp_file() {
             match judge(file, certificate) {
                 Ok(staple) => slot.offer(staple, if fetch { Origin::File } else { Origin::OnlyFile }),
-                Err(error) => report(certificate, &slot, &error, "OCSP file not used"),
+                Err(error) => report(certificate, &slot, &error, Some(file), "OCSP file not used"),
             }
         }
         if fetch && slot.must_staple() && slot.staple().is_none() {
@@ -154,7 +154,7 @@ impl Stapler {
             // Fails only if the task has panicked, which was printed.
             let _ = self.work.send(Followed { certificate: Arc::downgrade(certificate), fetch });
         } else if slot.must_staple() && certificate.ocsp_file().is_none() {
-            report(certificate, &slot, &OcspError::NoResponder, "must-staple certificate without a staple");
+            report(certificate, &slot, &OcspError::NoSource, None, "must-staple certificate without a staple");
         }
     }
 
@@ -181,6 +181,13 @@ impl Stapler {
         let slot = Arc::new(Slot::new(features));
         slots.known.insert(certificate.fingerprint().into(), Arc::downgrade(&slot));
         Some(slot)
+    }
+}
+
+/// One that keeps nothing between runs.
+impl Default for Stapler {
+    fn default() -> Self {
+        Self::new(None)
     }
 }
 
@@ -448,7 +455,7 @@ impl Task {
                 if let (true, Ok(responder)) = (error.is_about_the_responder(), &responder) {
                     self.let_rest(responder.name());
                 }
-                report(&certificate, &slot, &error, "OCSP staple not fetched");
+                report(&certificate, &slot, &error, None, "OCSP staple not fetched");
                 let mut record = slot.record();
                 record.failures = record.failures.saturating_add(1);
                 schedule::retry_in(record.failures, &mut self.jitter)
@@ -481,8 +488,14 @@ impl Task {
 }
 
 /// Warns of a failure once.
-fn report(certificate: &Certificate, slot: &Slot, error: &OcspError, message: &'static str) {
-    if slot.fail(error) {
+fn report(
+    certificate: &Certificate,
+    slot: &Slot,
+    error: &OcspError,
+    file: Option<&[u8]>,
+    message: &'static str,
+) {
+    if slot.fail(error, file) {
         let (status, must_staple) = (slot.status().word(), slot.must_staple());
         warn!(certificate = certificate.id(), error = error_chain(error), staple = status, must_staple, "{message}");
     }

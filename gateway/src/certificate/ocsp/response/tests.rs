@@ -160,7 +160,7 @@ fn what_is_cut_off_changed_or_no_response_at_all_is_refused() {
     for position in 0..response.len() {
         let mut changed = response.clone();
         changed[position] ^= 1;
-        assert!(judge(&changed, &leaf, &issuer).is_err(), "changed at {position}");
+        assert!(judge(&changed, &leaf, &issuer).is_err(), "changed at {position}: {changed:02x?}");
     }
     let mut longer = response.clone();
     longer.push(0);
@@ -210,7 +210,7 @@ fn the_errors_say_what_to_do() {
     let responder = || "ocsp.example".to_owned();
     let errors = [
         OcspError::NoIssuer,
-        OcspError::NoResponder,
+        OcspError::NoSource,
         OcspError::Malformed { source: der::ErrorKind::Failed.into() },
         OcspError::Long,
         OcspError::Unsuccessful { status: "tryLater", hint: "the responder has to recover" },

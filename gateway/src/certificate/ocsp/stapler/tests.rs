@@ -115,7 +115,7 @@ async fn a_must_staple_certificate_without_a_staple_says_what_is_missing() {
     let missing = adopted(&stapler(None), &leaf, None, Ocsp::Fetch);
     assert_eq!(missing.ocsp_status(), Status::Missing);
     let slot = missing.staples().unwrap();
-    assert!(slot.must_staple() && slot.last_error().unwrap().contains("names no OCSP responder"));
+    assert!(slot.must_staple() && slot.last_error().unwrap().contains("clients insist on a staple"));
 }
 
 #[tokio::test]
