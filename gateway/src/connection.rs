@@ -22,6 +22,7 @@ use crate::certificate::{Certificate, Ensured, Peer};
 use crate::config::{Protocol, Upstream};
 use crate::drain::DrainWatch;
 use crate::http;
+use crate::listener::clients::{Clients, Place};
 use crate::listener::proxy_header;
 use crate::metrics::{ListenerCounters, Metrics};
 use crate::policy::{Admission, Selected, Validated};
@@ -50,6 +51,8 @@ pub struct Worker {
     pub server_configs: ServerConfigs,
     pub http: http::Context,
     pub drain: DrainWatch,
+    /// Of all workers.
+    pub clients: Arc<Clients>,
     /// The generation of the snapshot that was last seen here.
     pub followed: AtomicU64,
 }
@@ -81,7 +84,9 @@ pub async fn serve(
     let snapshot = worker.snapshots.current();
     worker.follow(&snapshot);
     let deadline = begun + snapshot.config.handshake_timeout;
-    let established = establish(&worker, snapshot, transport, &mut outcome);
+    // Its place among those of its client's network, where the listener counts them.
+    let mut place = None;
+    let established = establish(&worker, snapshot, transport, &mut place, &mut outcome);
     let next = match timeout_at(deadline, established).await {
         Ok(next) => next,
         Err(_) => {
@@ -109,7 +114,7 @@ pub async fn serve(
     }
     outcome.log();
     counters.connection_closed();
-    drop(permit);
+    drop((place, permit));
 }
 
 /// What follows the handshake stages.
@@ -131,9 +136,10 @@ async fn establish(
     worker: &Arc<Worker>,
     snapshot: Arc<Snapshot>,
     transport: Transport,
+    place: &mut Option<Place>,
     outcome: &mut Outcome,
 ) -> Next {
-    let Some(listener) = snapshot.listener(&transport.ends().listener) else {
+    let Some(listener) = snapshot.listener(&transport.ends().listener, transport.ends().server) else {
         // Accepted in the moment in which a reload removed the listener.
         outcome.ended(Ending::ListenerRemoved);
         return Next::Nothing;
@@ -146,6 +152,14 @@ async fn establish(
         }
     };
     outcome.ends(transport.ends());
+    if let Some(limit) = listener.config.max_connections_per_client {
+        let ends = transport.ends();
+        *place = worker.clients.enter(&listener.config.name, ends.client.ip(), limit);
+        if place.is_none() {
+            outcome.ended(Ending::ClientLimit);
+            return Next::Nothing;
+        }
+    }
     let greeted = match client_hello::read(transport).await {
         Ok(greeted) => greeted,
         Err((error, transport)) => {
@@ -299,6 +313,7 @@ async fn validate(
     let Judged { connection, hello, certificates } = judged;
     match listener.chain.validate(connection, hello, certificates, &chain).await {
         Ok(validated) => {
+            outcome.validated(&validated);
             let bound = !listener.config.policies.is_empty() || listener.config.client_certificates.is_some();
             Next::Http { established, validated, bound }
         }

@@ -1,7 +1,8 @@
 //! HTTP for one client connection: from the first byte after the handshake to the last before the close.
 //!
 //! `connection` calls [`serve`] with an established stream and what is known about the client. Requests are judged
-//! ([`request`]), routed, sent on ([`forward`]) and answered; every one of them ends in exactly one [`RequestOutcome`].
+//! ([`request`]), routed, sent on ([`forward`]) and answered; every one of them ends in exactly one [`RequestOutcome`],
+//! those that hyper refuses by itself ([`refusal`]) too.
 //! Nothing here knows TLS, certificates or policies, and nothing is ever buffered whole.
 //!
 //! # Memo: what hyper leaves to us
@@ -35,9 +36,11 @@ pub mod body;
 pub mod client_io;
 pub mod clock;
 pub mod forward;
+pub mod frame_watch;
 pub mod head_watch;
 pub mod header;
 pub mod outcome;
+pub mod refusal;
 pub mod relay;
 pub mod request;
 pub mod request_id;
@@ -47,8 +50,8 @@ pub mod tunnel;
 
 pub use outcome::{ErrorKind, RequestOutcome};
 
-use client_io::ClientIo;
-use session::Session;
+use client_io::{ClientIo, Parted};
+use session::{Ended, Session};
 
 /// Requests that a client may give up before their response, if they are more than half of all.
 pub const ABANDONED: u64 = 100;
@@ -163,18 +166,19 @@ where
     // hyper drops the stream wherever an error finds it; it comes back through here for an orderly close.
     let returned = Arc::new(Mutex::new(None));
     let io = TokioIo::new(ClientIo::new(io, protocol, session.clone(), returned.clone()));
-    let end = match protocol {
+    let ended = match protocol {
         config::Protocol::Http1 => serve_http1(io, &session, drain).await,
         config::Protocol::Http2 => serve_http2(io, &session, drain).await,
     };
-    let io = returned.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(io) = io {
-        close(io, end == End::HeaderTimeout && session.is_within_head()).await;
+    let parted = returned.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(parted) = parted {
+        refusal::of_connection(&session, &ended, &parted);
+        close(parted, ended.end, &session).await;
     }
-    Summary { requests: session.requests(), end }
+    Summary { requests: session.all_requests(), end: ended.end }
 }
 
-async fn serve_http1<I>(io: TokioIo<ClientIo<I>>, session: &Arc<Session>, drain: DrainWatch) -> End
+async fn serve_http1<I>(io: TokioIo<ClientIo<I>>, session: &Arc<Session>, drain: DrainWatch) -> Ended
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -190,23 +194,26 @@ where
         .header_read_timeout(None)
         .max_buf_size(BUFFER.max(max_head))
         .max_header_size(max_head);
-    let end = {
+    let ended = {
         // Dropped before the tunnel is looked for, which would else wait for a connection that was given up.
         let connection = pin!(builder.serve_connection(io, service).with_upgrades());
         session::drive(connection, |connection| connection.graceful_shutdown(), session, drain).await
     };
     match session.take_tunnel() {
-        Some(tunnel) => tunnel.run(session.bounds.idle_timeout).await,
-        None => end,
+        Some(tunnel) => Ended { end: tunnel.run(session.bounds.idle_timeout).await, error: None },
+        None => ended,
     }
 }
 
-async fn serve_http2<I>(io: TokioIo<ClientIo<I>>, session: &Arc<Session>, drain: DrainWatch) -> End
+async fn serve_http2<I>(io: TokioIo<ClientIo<I>>, session: &Arc<Session>, drain: DrainWatch) -> Ended
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let requests = session.clone();
-    let service = service_fn(move |request| forward::respond(requests.clone(), request));
+    let service = service_fn(move |request| {
+        requests.count_delivered();
+        forward::respond(requests.clone(), request)
+    });
     let mut builder = http2::Builder::new(stream_guard::Streams::new(session.bounds.body_timeout));
     builder
         .max_concurrent_streams(session.bounds.max_concurrent_streams)
@@ -225,15 +232,24 @@ where
 ///
 /// A client that began a request head and never finished it gets a 408. One that sent nothing gets none: browsers open
 /// connections ahead of need, and would take it for the answer to a later request.
-async fn close<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, within_head: bool) {
+async fn close<I: AsyncRead + AsyncWrite + Unpin>(parted: Parted<I>, end: End, session: &Session) {
+    let Parted { mut io, heads, .. } = parted;
+    let unfinished = end == End::HeaderTimeout && session.is_within_head();
+    let mut answered = false;
+    let request_id = request_id::generate();
     let goodbye = async {
-        if within_head {
-            io.write_all(answer::REQUEST_TIMEOUT).await?;
+        if unfinished {
+            io.write_all(&answer::request_timeout(&request_id)).await?;
+            io.flush().await?;
+            answered = true;
         }
         io.shutdown().await
     };
     // Late or failed: the client is gone or does not read, and the socket is closed all the same.
     let _ = tokio::time::timeout(CLOSE, goodbye).await;
+    if unfinished {
+        refusal::of_unfinished_head(session, &heads, request_id, answered);
+    }
 }
 
 /// Shown in logs.

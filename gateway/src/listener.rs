@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 
 use crate::transport::{Ends, Transport};
 
+pub mod clients;
 pub mod proxy_header;
 
 /// Connections the kernel completes while no worker has accepted them yet; it caps this at `net.core.somaxconn`.
@@ -65,7 +66,8 @@ pub fn bind(
 /// Accepts until `stop`, then what the kernel had already completed, and closes the socket.
 ///
 /// `serve` starts a connection and returns at once. The permit counts against `limit` until it is dropped; while none
-/// is free, one accepted connection waits for it here and further ones in the kernel's queue.
+/// is free, one accepted connection waits for it here and further ones in the kernel's queue. After `stop` all of those
+/// wait here: to their clients they are established, and closing the socket under them would reset them.
 pub async fn accept(
     listener: &str,
     socket: StdListener,
@@ -76,6 +78,7 @@ pub async fn accept(
     let socket = TcpListener::from_std(socket)?;
     let server = socket.local_addr()?;
     let mut failing = false;
+    let mut late = Vec::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -87,7 +90,10 @@ pub async fn accept(
                 failing = false;
                 let permit = tokio::select! {
                     permit = Arc::clone(&limit).acquire_owned() => permit,
-                    () = stop.cancelled() => break,
+                    () = stop.cancelled() => {
+                        late.push((stream, client));
+                        break;
+                    }
                 };
                 let Ok(permit) = permit else { return Ok(()) };
                 serve(transport(listener, stream, client, server), permit);
@@ -104,14 +110,20 @@ pub async fn accept(
             }
         }
     }
-    // To these clients the connection is established: closing the socket now would reset them. Asked of the kernel
-    // itself, since the reactor knows only of the connections that it has already seen.
+    // Asked of the kernel itself, since the reactor knows only of the connections that it has already seen.
     let socket = socket.into_std()?;
     for _ in 0..BACKLOG {
         let Ok((stream, client)) = socket.accept() else { break };
-        let Ok(permit) = Arc::clone(&limit).try_acquire_owned() else { break };
-        stream.set_nonblocking(true)?;
-        serve(transport(listener, TcpStream::from_std(stream)?, client, server), permit);
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            late.push((stream, client));
+        }
+    }
+    drop(socket);
+    for (stream, client) in late {
+        let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return Ok(()) };
+        serve(transport(listener, stream, client, server), permit);
     }
     Ok(())
 }

@@ -34,9 +34,9 @@ impl Observer for RequestLog {
             client = %client.address,
             request_id = outcome.request_id(),
             protocol = outcome.protocol(),
-            method = %Excerpt(outcome.method.as_str()),
-            host = %Excerpt(outcome.host()),
-            path = %Excerpt(outcome.path()),
+            method = outcome.method.as_ref().map(|method| display(Excerpt(method.as_str()))),
+            host = known(outcome.host()).map(display),
+            path = known(outcome.path()).map(display),
             status,
             upstream,
             endpoint = outcome.endpoint.as_deref(),
@@ -48,4 +48,9 @@ impl Observer for RequestLog {
             "request"
         );
     }
+}
+
+/// Left out of the line where nothing is known.
+fn known(text: &str) -> Option<Excerpt<'_>> {
+    (!text.is_empty()).then_some(Excerpt(text))
 }

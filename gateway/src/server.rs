@@ -23,18 +23,21 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::admin;
+use crate::certificate::expiry::{self, Horizons, Watched};
+use crate::certificate::unix_now;
 use crate::config::{Config, Listener};
 use crate::connection::{self, Worker};
 use crate::drain::{Drain, DrainWatch};
 use crate::generation::Generation;
 use crate::http;
+use crate::listener::clients::Clients;
 use crate::listener::{self, BindError};
 use crate::metrics::Metrics;
 use crate::policy::Last;
 use crate::reload::{BuildError, Builder, Reloader};
 use crate::request_log::RequestLog;
 use crate::snapshot::{Snapshot, Snapshots};
-use crate::telemetry::error_chain;
+use crate::telemetry::{error_chain, one_line};
 use crate::tls::server_config::ServerConfigs;
 use crate::upstream::Pools;
 
@@ -166,8 +169,21 @@ impl Gateway {
             ));
         }
 
+        let watched = Arc::clone(&snapshots);
+        let watched = move || {
+            let snapshot = watched.current();
+            let horizons = Horizons::new(&snapshot.config.certificates.expiry_warnings);
+            Watched { store: Arc::clone(&snapshot.certificates), horizons }
+        };
+        tokio::spawn(expiry::watch(watched, unix_now, Arc::clone(&metrics)));
+
         let limit = Arc::new(Semaphore::new(descriptors::connections(config.max_connections)));
-        let shared = Shared { snapshots: Arc::clone(&snapshots), metrics: Arc::clone(&metrics), limit };
+        let shared = Shared {
+            snapshots: Arc::clone(&snapshots),
+            metrics: Arc::clone(&metrics),
+            limit,
+            clients: Arc::default(),
+        };
         let workers =
             (0..config.workers).map(|number| WorkerThread::start(number, shared.clone(), watch.clone()));
         let workers = workers.collect::<Result<Vec<_>, _>>().map_err(ServerError::System)?;
@@ -224,7 +240,7 @@ impl Gateway {
                 true
             }
             Err(error) => {
-                warn!(error = %error_chain(&error), "configuration not reloaded");
+                warn!(error = %one_line(&error_chain(&error)), "configuration not reloaded");
                 false
             }
         };
@@ -320,6 +336,7 @@ struct Shared {
     snapshots: Arc<Snapshots>,
     metrics: Arc<Metrics>,
     limit: Arc<Semaphore>,
+    clients: Arc<Clients>,
 }
 
 /// The way to talk to a worker thread. Once it is dropped the worker takes no further sockets; its thread lives until
@@ -364,6 +381,7 @@ async fn work(shared: Shared, drain: DrainWatch, mut sockets: mpsc::UnboundedRec
             observer: Arc::new(RequestLog::new(shared.metrics)),
         },
         drain,
+        clients: shared.clients,
         followed: AtomicU64::new(0),
     });
     while let Some(Assigned { listener, socket, stop }) = sockets.recv().await {

@@ -8,6 +8,7 @@
 //! pair and the plugin it began with.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -48,15 +49,29 @@ pub struct ListenerView {
 }
 
 impl Snapshot {
-    /// `None` once a reload has removed the listener.
-    pub fn listener(&self, name: &str) -> Option<ListenerView> {
-        let config = self.config.listeners.iter().find(|listener| listener.name == name)?;
+    /// The listener of a connection that was accepted under a name, on an address. Its socket may be older than this
+    /// snapshot: if a reload has given the address to another name, that one's rules are for it. `None` once a reload
+    /// has removed both.
+    pub fn listener(&self, name: &str, address: SocketAddr) -> Option<ListenerView> {
+        let listeners = &self.config.listeners;
+        let config = listeners
+            .iter()
+            .find(|listener| listens_on(listener.address, address))
+            .or_else(|| listeners.iter().find(|listener| listener.name == name))?;
+        let name = config.name.as_str();
         Some(ListenerView {
             config: Arc::clone(config),
             chain: Arc::clone(self.policies.chain(name)?),
             trust: Arc::clone(self.trust.get(name)?),
         })
     }
+}
+
+/// Whether connections to `address` reach a socket on `configured`; no two listeners overlap. With port 0 it is known
+/// by its name only.
+fn listens_on(configured: SocketAddr, address: SocketAddr) -> bool {
+    configured.port() == address.port()
+        && (configured.ip().is_unspecified() || configured.ip().to_canonical() == address.ip())
 }
 
 /// The current snapshot.

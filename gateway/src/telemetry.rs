@@ -50,6 +50,17 @@ pub fn error_chain(error: &dyn Error) -> String {
     text
 }
 
+/// A message for a terminal, with its place, excerpt and hint below each other, as one line of a log: without the
+/// excerpt, which the place leads to.
+pub fn one_line(text: &str) -> String {
+    let excerpt = |line: &&str| {
+        let behind = line.trim_start_matches(|character: char| character.is_ascii_digit());
+        behind.trim_start().starts_with('|')
+    };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !excerpt(line));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
 /// The beginning of a text that a client chose: what a log line needs of it, and no more than that.
 #[derive(Debug, Clone, Copy)]
 pub struct Excerpt<'a>(pub &'a str);
@@ -113,6 +124,13 @@ mod tests {
         assert_eq!(Excerpt("short").to_string(), "short");
         let long = "ä".repeat(1000);
         assert_eq!(Excerpt(&long).to_string(), format!("{}…", "ä".repeat(128)));
+    }
+
+    #[test]
+    fn an_error_with_its_place_and_hint_fits_on_one_line() {
+        let text = "unknown key `adress`\n --> h.toml:3:1\n  |\n3 | adress = 1\n  | ^^^^^^\n  = hint: did you mean `address`?";
+        assert_eq!(one_line(text), "unknown key `adress` --> h.toml:3:1 = hint: did you mean `address`?");
+        assert_eq!(one_line("plain: 12 files"), "plain: 12 files");
     }
 
     #[test]

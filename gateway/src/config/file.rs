@@ -400,12 +400,14 @@ const ADDRESS_HINT: &str = "write an address and a port in quotes, as in \"0.0.0
 fn in_toml(expected: &str) -> (&str, Option<&'static str>) {
     match expected {
         "u16" | "u32" | "u64" | "usize" => {
-            ("a whole number", Some("write digits, without quotes, sign or point"))
+            ("a whole number of 0 or more", Some("write digits, without quotes, sign or point"))
         }
         "a string" => ("text", Some("write it in quotes")),
         "path string" => ("a path", Some("write it in quotes")),
         "a boolean" => ("`true` or `false`", Some("write it without quotes")),
-        "a sequence" => ("a list", Some("a list stands in brackets; a table that may come again has two: `[[name]]`")),
+        "a sequence" => {
+            ("a list", Some("a list stands in brackets; a table that may come again has two: `[[name]]`"))
+        }
         "socket address" => ("an address and a port", Some(ADDRESS_HINT)),
         "a map" => ("a table", None),
         _ if expected.starts_with("struct ") => ("a table", Some("write `[name]` and its keys below it")),
@@ -423,7 +425,8 @@ fn written(found: &str) -> String {
         ("map", "a table"),
         ("sequence", "a list"),
     ];
-    let known = kinds.into_iter().find_map(|(kind, word)| Some(format!("{word}{}", found.strip_prefix(kind)?)));
+    let known =
+        kinds.into_iter().find_map(|(kind, word)| Some(format!("{word}{}", found.strip_prefix(kind)?)));
     known.unwrap_or_else(|| found.to_owned())
 }
 

@@ -12,8 +12,8 @@ use super::passthrough::Ended;
 use crate::certificate::Certificate;
 use crate::metrics::ListenerCounters;
 use crate::policy::decision::Decision;
-use crate::policy::{Selected, Selection};
-use crate::telemetry::error_chain;
+use crate::policy::{Selected, Selection, Validated};
+use crate::telemetry::{Excerpt, error_chain};
 use crate::tls::client_hello::Hello;
 use crate::tls::{Parameters, alert};
 use crate::transport::Ends;
@@ -24,6 +24,7 @@ pub(super) enum Ending {
     Timeout,
     ListenerRemoved,
     ProxyHeader,
+    ClientLimit,
     ClientHello,
     Handshake,
     ClientCertificate,
@@ -35,12 +36,15 @@ impl Ending {
             Self::Timeout => "handshake-timeout",
             Self::ListenerRemoved => "listener-removed",
             Self::ProxyHeader => "proxy-header-invalid",
+            Self::ClientLimit => CLIENT_LIMIT,
             Self::ClientHello => "client-hello-invalid",
             Self::Handshake => "handshake-failed",
             Self::ClientCertificate => "client-certificate-refused",
         }
     }
 }
+
+const CLIENT_LIMIT: &str = "client-limit";
 
 /// The facts of one connection.
 pub(super) struct Outcome {
@@ -57,6 +61,8 @@ pub(super) struct Outcome {
     reason: Option<String>,
     policy_took: Duration,
     failures: String,
+    validated_by: String,
+    attributes: String,
     alert: Option<String>,
     error: Option<String>,
     handshake_took: Duration,
@@ -80,6 +86,8 @@ impl Outcome {
             reason: None,
             policy_took: Duration::ZERO,
             failures: String::new(),
+            validated_by: String::new(),
+            attributes: String::new(),
             alert: None,
             error: None,
             handshake_took: Duration::ZERO,
@@ -115,6 +123,12 @@ impl Outcome {
         self.decision(decision);
     }
 
+    /// Every policy with something to say about it has let the client in.
+    pub(super) fn validated(&mut self, validated: &Validated) {
+        self.validated_by = validated.policies().join(",");
+        self.attributes = validated.names().collect::<Vec<_>>().join(",");
+    }
+
     fn decision(&mut self, decision: &Decision) {
         self.policy = Some(decision.policy.clone());
         self.digest.clone_from(&decision.digest);
@@ -148,8 +162,16 @@ impl Outcome {
     /// The client or the network ended the handshake, or rustls did and sent an alert.
     pub(super) fn handshake_failed(&mut self, error: &io::Error) {
         self.ended(Ending::Handshake);
-        if let Some(rustls::Error::AlertReceived(received)) = alert::in_error(error) {
-            self.alert = Some(format!("{received:?} (received)"));
+        match alert::in_error(error) {
+            Some(rustls::Error::AlertReceived(received)) => {
+                self.alert = Some(format!("{} (received)", alert::named(*received)));
+            }
+            Some(error) => {
+                if let Some(sent) = alert::sent_for(error) {
+                    self.alert_sent(sent);
+                }
+            }
+            None => {}
         }
         self.error = Some(error_chain(error));
     }
@@ -172,6 +194,7 @@ impl Outcome {
     pub(super) fn count(&self, counters: &ListenerCounters) {
         let outcome = match (self.end, self.verdict) {
             (Some("handshake-timeout"), _) => "timeout",
+            (Some(CLIENT_LIMIT), _) => "over-limit",
             (Some(_), _) => "failed",
             (None, Some(verdict)) => verdict,
             (None, None) => "failed",
@@ -180,9 +203,10 @@ impl Outcome {
         counters.handshake(outcome, resumed, self.handshake_took);
     }
 
-    /// The one line. JA4 is computed here, so that a gateway that logs less does not pay for it.
+    /// The one line. JA4 is computed here, so that a gateway that logs less does not pay for it. A connection that its
+    /// client had too many of has none: those are told together, once a second, where they are refused.
     pub(super) fn log(&self) {
-        if !enabled!(target: "handfast::connection", Level::INFO) {
+        if self.end == Some(CLIENT_LIMIT) || !enabled!(target: "handfast::connection", Level::INFO) {
             return;
         }
         let hello = self.hello.as_deref();
@@ -204,7 +228,9 @@ impl Outcome {
             verdict = self.verdict.unwrap_or("error"),
             alert = self.alert,
             reason = self.reason,
-            policy_errors = (!self.failures.is_empty()).then_some(self.failures.as_str()),
+            policy_errors = known(&self.failures).map(display),
+            validated_by = known(&self.validated_by).map(display),
+            attributes = known(&self.attributes).map(display),
             error = self.error,
             policy_us = micros(self.policy_took),
             handshake_us = micros(self.handshake_took),
@@ -216,6 +242,11 @@ impl Outcome {
             "connection"
         );
     }
+}
+
+/// Left out of the line where there is none.
+fn known(text: &str) -> Option<Excerpt<'_>> {
+    (!text.is_empty()).then_some(Excerpt(text))
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -6,9 +6,11 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use super::body::Body;
 use super::outcome::{ErrorKind, Record};
 
-/// For a client that did not finish its request head. Nothing was parsed, so there is no id.
-pub(super) const REQUEST_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// For a client that did not finish its request head; hyper, which waits for the rest of it, can not answer.
+pub(super) fn request_timeout(request_id: &HeaderValue) -> Vec<u8> {
+    let head = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\nx-request-id: ";
+    [head, request_id.as_bytes(), b"\r\n\r\n"].concat()
+}
 
 /// What to answer with instead of asking an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +59,7 @@ impl Answer {
         }
         let mut text = Bytes::new();
         if self.error.is_some() {
-            let id = record.outcome.request_id();
+            let id = record.outcome.request_id().unwrap_or_default();
             text = format!("{} {}\nrequest id: {id}\n", self.status.as_str(), self.text).into();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));

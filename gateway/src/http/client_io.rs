@@ -1,7 +1,8 @@
 //! The client's stream as hyper sees it: the stream itself, watched.
 //!
 //! It notes when a request head is under way and when the client does not read, for the connection's clock, and shows
-//! the raw bytes to [`HeadWatch`]. It changes nothing, and hands the stream back when hyper drops it.
+//! the raw bytes to [`HeadWatch`] or to the session's [`FrameWatch`](super::frame_watch::FrameWatch). It changes nothing,
+//! and hands the stream back when hyper drops it.
 //!
 //! # Memo: clients that leave
 //! An HTTP/1.1 client may close its sending side and still wait for the answer, so hyper is told to tolerate that, and
@@ -29,8 +30,21 @@ use crate::config;
 const AHEAD: usize = 4 << 10;
 const PIECE: usize = 1 << 10;
 
+/// More than an answer that hyper gives by itself, which is a head of four lines.
+const TAIL: usize = 192;
+
 /// Where the stream goes when hyper is done with it.
-pub(super) type Returned<I> = Arc<Mutex<Option<I>>>;
+pub(super) type Returned<I> = Arc<Mutex<Option<Parted<I>>>>;
+
+/// The stream, and what was seen on it.
+pub(super) struct Parted<I> {
+    pub io: I,
+    /// The requests of an HTTP/1.1 connection.
+    pub heads: HeadWatch,
+    /// What was written last over HTTP/1.1 while there was no request to answer: the end of the response before, or
+    /// hyper's own answer to what it could not read.
+    pub tail: Vec<u8>,
+}
 
 pub(super) struct ClientIo<I> {
     /// `Some` until dropped.
@@ -38,10 +52,11 @@ pub(super) struct ClientIo<I> {
     returned: Returned<I>,
     session: Arc<Session>,
     watch: HeadWatch,
+    tail: Vec<u8>,
     within_head: bool,
     write_blocked: bool,
-    /// Whether to look for the client's end while hyper does not.
-    listens: bool,
+    /// Then the client's end is looked for while hyper does not.
+    is_http1: bool,
     ahead: BytesMut,
     /// The client's orderly end was read ahead.
     ended: bool,
@@ -54,22 +69,26 @@ impl<I> ClientIo<I> {
         session: Arc<Session>,
         returned: Returned<I>,
     ) -> Self {
-        let listens = protocol == config::Protocol::Http1;
-        let watch = if listens { HeadWatch::new() } else { HeadWatch::off() };
+        let is_http1 = protocol == config::Protocol::Http1;
+        let watch = if is_http1 { HeadWatch::new() } else { HeadWatch::off() };
         Self {
             io: Some(io),
             returned,
             session,
             watch,
+            tail: Vec::new(),
             within_head: false,
             write_blocked: false,
-            listens,
+            is_http1,
             ahead: BytesMut::new(),
             ended: false,
         }
     }
 
     fn saw(&mut self, bytes: &[u8]) {
+        if !self.is_http1 {
+            return self.session.frames().received(bytes);
+        }
         self.watch.read(bytes);
         if let Some(head) = self.watch.conflict() {
             self.session.found_conflict(head);
@@ -78,6 +97,25 @@ impl<I> ClientIo<I> {
         if within_head != self.within_head {
             self.within_head = within_head;
             self.session.set_within_head(within_head);
+        }
+    }
+
+    /// `length` bytes of these were written.
+    fn sent<'a>(&mut self, slices: impl IntoIterator<Item = &'a [u8]>, length: usize) {
+        if self.is_http1 && self.session.is_answering() {
+            return;
+        }
+        let mut left = length;
+        for slice in slices {
+            let bytes = slice.get(..left).unwrap_or(slice);
+            left -= bytes.len();
+            if self.is_http1 {
+                self.tail
+                    .extend_from_slice(bytes.get(bytes.len().saturating_sub(TAIL)..).unwrap_or_default());
+                self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+            } else {
+                self.session.frames().sent(bytes);
+            }
         }
     }
 
@@ -104,7 +142,7 @@ impl<I: AsyncRead + Unpin> ClientIo<I> {
     /// Reads ahead while a response is awaited or under way, and fails when the client is gone. Not within a request's
     /// body, which hyper reads itself.
     fn listen(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        if !self.listens || !self.session.is_answering() || self.watch.is_within_body() {
+        if !self.is_http1 || !self.session.is_answering() || self.watch.is_within_body() {
             return Ok(());
         }
         while !self.ended && self.ahead.len() < AHEAD {
@@ -156,6 +194,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = self.io()?.poll_write(context, bytes);
+        if let Poll::Ready(Ok(length)) = polled {
+            self.sent([bytes], length);
+        }
         self.wrote(polled)
     }
 
@@ -165,6 +206,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = self.io()?.poll_write_vectored(context, slices);
+        if let Poll::Ready(Ok(length)) = polled {
+            self.sent(slices.iter().map(|slice| &**slice), length);
+        }
         self.wrote(polled)
     }
 
@@ -188,6 +232,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
 
 impl<I> Drop for ClientIo<I> {
     fn drop(&mut self) {
-        *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = self.io.take();
+        let (heads, tail) = (std::mem::take(&mut self.watch), std::mem::take(&mut self.tail));
+        let parted = self.io.take().map(|io| Parted { io, heads, tail });
+        *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = parted;
     }
 }

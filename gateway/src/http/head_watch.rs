@@ -1,14 +1,16 @@
-//! Follows the raw bytes of an HTTP/1.1 connection just closely enough to know two things that hyper hides: whether a
-//! request head has begun, and whether a head had both Content-Length and Transfer-Encoding.
+//! Follows the raw bytes of an HTTP/1.1 connection just closely enough to know three things that hyper hides: whether a
+//! request head has begun, whether a head had both Content-Length and Transfer-Encoding, and what a head that hyper
+//! refused was for.
 //!
 //! # Memo: why
 //! hyper drops the Content-Length of such a request before anyone can see it, obeys the Transfer-Encoding and closes
 //! afterwards. RFC 9112 section 6.3 allows that, and since framing is rebuilt it can not be smuggled through; but it is
 //! an attack or a bug, so it is refused. Nothing but that refusal rests on this watch: should it ever lose its place, hyper's
-//! rules still hold. It looks at line ends in heads only; bodies are skipped by length.
+//! rules still hold. It looks at line ends in heads only; bodies are skipped by length. The request line and Host of the
+//! newest head are kept for the log line of one that hyper refuses: it shows nobody what it could not parse.
 
-/// Longest line start kept when a line comes in pieces. The two fields of interest are shorter.
-const KEPT: usize = 96;
+/// How much of a line is kept. The fields of interest are shorter, and of a request line the log shows no more.
+const KEPT: usize = 320;
 
 /// Where in the stream of requests the bytes are.
 #[derive(Debug)]
@@ -21,6 +23,19 @@ pub struct HeadWatch {
     chunked: bool,
     heads: u64,
     conflict: Option<u64>,
+    request_line: Vec<u8>,
+    host: Vec<u8>,
+}
+
+/// What is known of a request head, however little of it makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// Counted from 1.
+    pub number: u64,
+    /// Without its end, and perhaps cut.
+    pub request_line: &'a [u8],
+    /// Empty if there was none.
+    pub host: &'a [u8],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +68,8 @@ impl HeadWatch {
             chunked: false,
             heads: 0,
             conflict: None,
+            request_line: Vec::new(),
+            host: Vec::new(),
         }
     }
 
@@ -74,6 +91,15 @@ impl HeadWatch {
     /// Which head, counted from 1, had both fields; the first one if several.
     pub fn conflict(&self) -> Option<u64> {
         self.conflict
+    }
+
+    /// The head that was begun last.
+    pub fn newest(&self) -> Head<'_> {
+        let number = self.heads + u64::from(self.is_within_head());
+        if self.is_within_head() && !self.begun {
+            return Head { number, request_line: &self.line, host: &[] };
+        }
+        Head { number, request_line: &self.request_line, host: &self.host }
     }
 
     pub fn read(&mut self, mut bytes: &[u8]) {
@@ -111,7 +137,19 @@ impl HeadWatch {
             // Empty lines before a request line are no part of it (RFC 9112 section 2.2).
             None if !self.begun => {}
             None => self.end_head(),
-            Some(_) if !self.begun => self.begun = true,
+            Some(_) if !self.begun => {
+                self.begun = true;
+                self.host.clear();
+                self.request_line.clear();
+                self.request_line.extend_from_slice(line.get(..KEPT).unwrap_or(line));
+            }
+            Some(b'h' | b'H') => {
+                if let Some(value) = value(line, b"host") {
+                    let value = value.trim_ascii();
+                    self.host.clear();
+                    self.host.extend_from_slice(value.get(..KEPT).unwrap_or(value));
+                }
+            }
             Some(b'c' | b'C') => {
                 if let Some(value) = value(line, b"content-length") {
                     self.length = Some(digits(value).unwrap_or(0));
@@ -262,6 +300,22 @@ mod tests {
         assert!(watch("GET / HTTP/1.1\r\n", 4096).is_within_head());
         assert!(!watch("", 1).is_within_head());
         assert!(!watch(PLAIN, 4096).is_within_head());
+    }
+
+    #[test]
+    fn what_a_head_was_for_is_known_however_far_it_came() {
+        for piece in [1, 4096] {
+            let newest = watch(&[SIZED, PLAIN].concat(), piece);
+            let whole = Head { number: 2, request_line: b"GET / HTTP/1.1", host: b"a" };
+            assert_eq!(newest.newest(), whole, "in pieces of {piece}");
+            let begun = watch(&[PLAIN, "GET /x HTTP/1.0\r\nX: "].concat(), piece);
+            let half = Head { number: 2, request_line: b"GET /x HTTP/1.0", host: b"" };
+            assert_eq!(begun.newest(), half, "in pieces of {piece}");
+            let endless = watch(&[PLAIN, "GET /", &"x".repeat(9_000)].concat(), piece);
+            let Head { number, request_line, host } = endless.newest();
+            assert!(number == 2 && request_line.starts_with(b"GET /xx") && host.is_empty());
+            assert_eq!(request_line.len(), KEPT);
+        }
     }
 
     proptest! {

@@ -14,12 +14,14 @@ use tokio::time::Instant;
 use super::protocol_name;
 use super::session::Session;
 use crate::config;
+use crate::telemetry::error_chain;
 use crate::upstream::request_body::Progress;
 
 /// For the log line and the counters of one request.
 #[derive(Debug, Clone)]
 pub struct RequestOutcome {
-    pub method: Method,
+    /// `None` where no head could be read.
+    pub method: Option<Method>,
     /// What the client was sent; `None` if it was sent no response.
     pub status: Option<StatusCode>,
     /// `None` when no route was found, or none looked for.
@@ -36,9 +38,45 @@ pub struct RequestOutcome {
     /// The error with its causes, for the operator's eyes.
     pub detail: Option<String>,
     pub version: Version,
-    uri: Uri,
+    uri: Option<Uri>,
     authority: Option<HeaderValue>,
-    request_id: HeaderValue,
+    request_id: Option<HeaderValue>,
+}
+
+/// What is known of a request that never became one.
+pub(super) struct Refusal {
+    pub version: Version,
+    pub method: Option<Method>,
+    pub uri: Option<Uri>,
+    pub authority: Option<HeaderValue>,
+    /// `None` where hyper answered: its answers have no room for one.
+    pub request_id: Option<HeaderValue>,
+    pub status: Option<StatusCode>,
+    pub error: ErrorKind,
+    pub detail: Option<String>,
+}
+
+impl Refusal {
+    /// Tells the observer of it.
+    pub(super) fn report(self, session: &Session) {
+        session.count_refused();
+        let outcome = RequestOutcome {
+            method: self.method,
+            status: self.status,
+            upstream: None,
+            endpoint: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration: Duration::ZERO,
+            error: Some(self.error),
+            detail: self.detail,
+            version: self.version,
+            uri: self.uri,
+            authority: self.authority,
+            request_id: self.request_id,
+        };
+        session.context.observer.request_finished(&session.client, &outcome);
+    }
 }
 
 /// What went wrong, and by that whose fault it was.
@@ -46,10 +84,14 @@ pub struct RequestOutcome {
 pub enum ErrorKind {
     /// The request breaks HTTP's rules or ours. 400, 405 or 417.
     BadRequest,
+    /// 431, or 414 where it is the target alone.
+    HeadTooLarge,
+    /// HTTP/2 was broken on this stream, or on the whole connection. Nothing was answered.
+    ProtocolError,
     /// For a host that this connection was not opened for. 421.
     Misdirected,
     NoRoute,
-    /// The client has as many upstream connections as it may have. 503.
+    /// The client has as many upstream connections (503) or streams (nothing was answered) as it may have.
     Limit,
     NoEndpoint,
     ConnectFailed,
@@ -59,7 +101,7 @@ pub enum ErrorKind {
     UpstreamBroken,
     /// The upstream broke off, or stood still, within its response.
     ResponseCut,
-    /// The client's request body stood still. 408.
+    /// The client's request stood still, in its head or in its body. 408.
     ClientTimeout,
     /// The client broke off within its request or did not wait for the response.
     ClientGone,
@@ -69,6 +111,8 @@ impl ErrorKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
+            Self::HeadTooLarge => "head_too_large",
+            Self::ProtocolError => "protocol_error",
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::Limit => "limit",
@@ -90,13 +134,14 @@ impl RequestOutcome {
         self.authority.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// As the client sent it. The query is left out: it is where secrets are.
+    /// As the client sent it. The query is left out: it is where secrets are. Empty if no head could be read.
     pub fn path(&self) -> &str {
-        self.uri.path()
+        self.uri.as_ref().map(Uri::path).unwrap_or_default()
     }
 
-    pub fn request_id(&self) -> &str {
-        self.request_id.to_str().unwrap_or_default()
+    /// `None` if the client was not told one: hyper refused its request.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_ref().and_then(|id| id.to_str().ok())
     }
 
     pub fn protocol(&self) -> &'static str {
@@ -107,6 +152,7 @@ impl RequestOutcome {
 /// A request under way. Dropping it reports it.
 pub(super) struct Record {
     pub outcome: RequestOutcome,
+    request_id: HeaderValue,
     /// The response was delivered to its end.
     pub complete: bool,
     pub request_body: Option<Arc<Progress>>,
@@ -118,7 +164,7 @@ impl Record {
     pub(super) fn new(session: &Arc<Session>, head: &Parts, request_id: HeaderValue) -> Box<Self> {
         let started = session.begin_request();
         let outcome = RequestOutcome {
-            method: head.method.clone(),
+            method: Some(head.method.clone()),
             status: None,
             upstream: None,
             endpoint: None,
@@ -128,15 +174,22 @@ impl Record {
             error: None,
             detail: None,
             version: head.version,
-            uri: head.uri.clone(),
+            uri: Some(head.uri.clone()),
             authority: None,
-            request_id,
+            request_id: Some(request_id.clone()),
         };
-        Box::new(Self { outcome, complete: false, request_body: None, started, session: session.clone() })
+        Box::new(Self {
+            outcome,
+            request_id,
+            complete: false,
+            request_body: None,
+            started,
+            session: session.clone(),
+        })
     }
 
     pub(super) fn request_id(&self) -> &HeaderValue {
-        &self.outcome.request_id
+        &self.request_id
     }
 
     pub(super) fn closes_connection(&self) -> bool {
@@ -154,14 +207,7 @@ impl Record {
 
     pub(super) fn failed_with(&mut self, error: ErrorKind, cause: &dyn Error) {
         self.failed(error);
-        let mut detail = cause.to_string();
-        let mut source = cause.source();
-        while let Some(cause) = source {
-            detail.push_str(": ");
-            detail.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        self.outcome.detail = Some(detail);
+        self.outcome.detail = Some(error_chain(cause));
     }
 }
 

@@ -1,9 +1,11 @@
 //! One client connection while it speaks HTTP: what its requests share, and the loop that drives it to its end.
 
+use std::error::Error;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,8 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::clock::{Waiting, deadline};
+use super::frame_watch::FrameWatch;
 use super::tunnel::Tunnel;
-use super::{ABANDONED, CLOSE, Client, Context, End};
+use super::{ABANDONED, CLOSE, Client, Context, End, refusal};
 use crate::config;
 use crate::drain::DrainWatch;
 use crate::upstream::alarm::Alarm;
@@ -34,6 +37,12 @@ pub(super) struct Session {
     protocol: config::Protocol,
     start: Instant,
     requests: AtomicU64,
+    /// Requests that hyper handed over. Over HTTP/2 each becomes a task, which counts it in `requests` later.
+    delivered: AtomicU64,
+    /// Requests that hyper did not hand over.
+    refused: AtomicU64,
+    /// Of an HTTP/2 connection.
+    frames: Mutex<FrameWatch>,
     in_flight: AtomicUsize,
     abandoned: AtomicU64,
     last_end: Moment,
@@ -72,6 +81,9 @@ impl Session {
             protocol,
             start: Instant::now(),
             requests: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            frames: Mutex::new(FrameWatch::new()),
             in_flight: AtomicUsize::new(0),
             abandoned: AtomicU64::new(0),
             last_end: Moment::default(),
@@ -85,8 +97,29 @@ impl Session {
         }
     }
 
+    pub(super) fn protocol(&self) -> config::Protocol {
+        self.protocol
+    }
+
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// All there were, refused ones too.
+    pub(super) fn all_requests(&self) -> u64 {
+        self.requests().saturating_add(self.refused.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn count_delivered(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn frames(&self) -> MutexGuard<'_, FrameWatch> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the request that was begun last is the one with both Content-Length and Transfer-Encoding.
@@ -187,15 +220,38 @@ impl Session {
         }
     }
 
+    /// Tells of the requests that h2 has refused by itself. Asked when hyper has done all it could: unless the client
+    /// does not read, what was read is then delivered or refused.
+    fn settle(&self) {
+        if self.protocol != config::Protocol::Http2 || self.write_blocked.at(self.start).is_some() {
+            return;
+        }
+        let refused = self.frames().refused(self.delivered.load(Ordering::Relaxed));
+        for refused in refused {
+            refusal::of_stream(self, refused);
+        }
+    }
+
     fn end_of(&self, error: &hyper::Error) -> End {
         if error.is_user() || error.is_body_write_aborted() {
             End::ResponseCut
-        } else if self.lost.load(Ordering::Relaxed) || error.is_incomplete_message() || error.is_shutdown() {
+        } else if self.lost.load(Ordering::Relaxed)
+            || error.is_incomplete_message()
+            || error.is_shutdown()
+            || error.source().is_some_and(|cause| cause.is::<io::Error>())
+        {
             End::ConnectionLost
         } else {
             End::ProtocolError
         }
     }
+}
+
+/// How hyper's connection ended.
+pub(super) struct Ended {
+    pub end: End,
+    /// hyper's own, where it ended the connection.
+    pub error: Option<hyper::Error>,
 }
 
 /// Drives hyper's connection until it is over, drained, too slow or abused. `shut_down` is hyper's graceful shutdown.
@@ -204,10 +260,11 @@ pub(super) async fn drive<C>(
     shut_down: impl Fn(Pin<&mut C>),
     session: &Session,
     mut drain: DrainWatch,
-) -> End
+) -> Ended
 where
     C: Future<Output = hyper::Result<()>>,
 {
+    let cut = |end| Poll::Ready(Ended { end, error: None });
     let mut alarm = Alarm::default();
     let mut drain_started = pin!(drain.started());
     let mut draining_since = None;
@@ -215,17 +272,19 @@ where
     let mut closing: Option<(End, Option<Instant>)> = None;
     poll_fn(|context| {
         loop {
-            if let Poll::Ready(result) = connection.as_mut().poll(context) {
-                let end = match (result, closing) {
-                    (Err(error), _) => session.end_of(&error),
+            let polled = connection.as_mut().poll(context);
+            session.settle();
+            if let Poll::Ready(result) = polled {
+                let end = match (&result, closing) {
+                    (Err(error), _) => session.end_of(error),
                     (Ok(()), Some((end, _))) => end,
                     (Ok(()), None) if draining_since.is_some() => End::Drained,
                     (Ok(()), None) => End::Closed,
                 };
-                return Poll::Ready(end);
+                return Poll::Ready(Ended { end, error: result.err() });
             }
             if session.is_abused() {
-                return Poll::Ready(End::Abuse);
+                return cut(End::Abuse);
             }
             if draining_since.is_none() && drain_started.as_mut().poll(context).is_ready() {
                 draining_since = Some(Instant::now());
@@ -250,7 +309,7 @@ where
             }
             let polite = matches!(end, End::Drained | End::Idle);
             if !polite || matches!(closing, Some((_, Some(_)))) {
-                return Poll::Ready(end);
+                return cut(end);
             }
             closing = Some((end, Some(Instant::now() + CLOSE)));
             shut_down(connection.as_mut());

@@ -133,7 +133,59 @@ fn mixed(iv: [u8; 12], sequence: u64) -> [u8; 12] {
     mixed
 }
 
-/// The alert that a failed handshake ended with, as `alert name (sent)` or `(received)`, for logs.
-pub fn in_error(error: &io::Error) -> Option<rustls::Error> {
-    error.get_ref()?.downcast_ref::<rustls::Error>().cloned()
+/// What rustls says of a failed handshake.
+pub fn in_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// The alert that rustls has sent for an error of its own, for logs. It does not say, so this is read off its source
+/// (0.23); `None` for an error that it sends different alerts for, or none.
+pub fn sent_for(error: &rustls::Error) -> Option<AlertDescription> {
+    use rustls::{Error, PeerIncompatible, PeerMisbehaved};
+    Some(match error {
+        Error::InvalidMessage(invalid) => named(rustls::AlertDescription::from(*invalid)),
+        Error::InvalidCertificate(invalid) => named(rustls::AlertDescription::from(invalid.clone())),
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UNEXPECTED_MESSAGE
+        }
+        Error::NoCertificatesPresented => AlertDescription::CERTIFICATE_REQUIRED,
+        Error::NoApplicationProtocol => AlertDescription::NO_APPLICATION_PROTOCOL,
+        Error::PeerSentOversizedRecord => AlertDescription::RECORD_OVERFLOW,
+        Error::PeerIncompatible(incompatible) => match incompatible {
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SupportedVersionsExtensionRequired => AlertDescription::PROTOCOL_VERSION,
+            PeerIncompatible::NullCompressionRequired | PeerIncompatible::UncompressedEcPointsRequired => {
+                AlertDescription::ILLEGAL_PARAMETER
+            }
+            PeerIncompatible::NoCipherSuitesInCommon
+            | PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NoSignatureSchemesInCommon
+            | PeerIncompatible::ExtendedMasterSecretExtensionRequired
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::KeyShareExtensionRequired
+            | PeerIncompatible::NamedGroupsExtensionRequired => AlertDescription::HANDSHAKE_FAILURE,
+            _ => return None,
+        },
+        Error::PeerMisbehaved(misbehaved) => match misbehaved {
+            PeerMisbehaved::MissingPskModesExtension
+            | PeerMisbehaved::MissingPskExtensionInSecondClientHello => AlertDescription::MISSING_EXTENSION,
+            PeerMisbehaved::MissingBinderInPskExtension => AlertDescription::DECODE_ERROR,
+            PeerMisbehaved::IncorrectBinder => AlertDescription::DECRYPT_ERROR,
+            PeerMisbehaved::OfferedDuplicateKeyShares
+            | PeerMisbehaved::OfferedIncorrectCompressions
+            | PeerMisbehaved::PskExtensionWithMismatchedIdsAndBinders
+            | PeerMisbehaved::RefusedToFollowHelloRetryRequest
+            | PeerMisbehaved::CipherSuiteDifferedOnRetry
+            | PeerMisbehaved::HandshakeHashVariedAfterRetry
+            | PeerMisbehaved::ServerNameMustContainOneHostName => AlertDescription::ILLEGAL_PARAMETER,
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+/// An alert of rustls under its registered name.
+pub fn named(alert: rustls::AlertDescription) -> AlertDescription {
+    AlertDescription::new(alert.into())
 }
