@@ -1,6 +1,6 @@
 //! SIGTERM: what was begun is finished, nothing new is, and the exit code is 0.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use handfast_tests::client::http2::{Http2, kind};
 use handfast_tests::{Client, Curl, Gateway, Scene, eventually};
@@ -76,6 +76,40 @@ fn what_does_not_end_is_ended_at_the_drain_timeout() {
 }
 
 #[test]
+fn connections_that_the_kernel_had_accepted_are_served() {
+    let scene = Scene::new(&["a.example"]);
+    let mut gateway = scene.start();
+    let address = gateway.address("main");
+    gateway.pause();
+    let clients: Vec<_> =
+        (0..8).map(|_| std::thread::spawn(move || Client::new().get(address, "a.example", "/"))).collect();
+    eventually("the clients to be connected", || (established(address) == 8).then_some(()));
+    gateway.sigterm();
+    gateway.resume();
+    for client in clients {
+        assert_eq!(client.join().expect("a client").expect("a response").status, 200);
+    }
+    assert_eq!(gateway.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn connections_that_wait_for_a_place_are_served_when_one_is_free() {
+    let scene = Scene::new(&["a.example"]);
+    let mut gateway = Gateway::start(&scene.config().gateway("max-connections = 1"));
+    let address = gateway.address("main");
+    let mut first = Client::new().connect(address, "a.example").expect("a handshake");
+    assert_eq!(first.get("/").expect("a response").status, 200);
+    let waiting: Vec<_> =
+        (0..4).map(|_| std::thread::spawn(move || Client::new().get(address, "a.example", "/"))).collect();
+    eventually("the clients to be connected", || (established(address) == 5).then_some(()));
+    gateway.sigterm();
+    for client in waiting {
+        assert_eq!(client.join().expect("a client").expect("a response").status, 200);
+    }
+    assert_eq!(gateway.wait_exit().code(), Some(0));
+}
+
+#[test]
 fn a_draining_gateway_is_not_ready() {
     let scene = Scene::new(&["a.example"]);
     let gateway = scene.start();
@@ -108,4 +142,17 @@ fn a_download_that_has_begun_is_completed() {
     });
     assert_eq!(response.body.len(), length);
     assert_eq!(gateway.wait_exit().code(), Some(0));
+}
+
+/// Connections to an address whose clients have been told that they are there, whether or not anybody accepted them:
+/// the rows of proc_pid_net(5) with that local address and state 1.
+fn established(address: SocketAddr) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections");
+    let port = format!(":{:04X}", address.port());
+    let matches = |row: &&str| {
+        let mut columns = row.split_whitespace().skip(1);
+        let local = columns.next().unwrap_or_default();
+        local.ends_with(&port) && columns.nth(1) == Some("01")
+    };
+    table.lines().filter(matches).count()
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::mpsc::channel;
 
-use handfast_tests::client::http2::{Http2, kind};
+use handfast_tests::client::http2::{Frame, Http2, kind};
 use handfast_tests::pki::fingerprint;
 use handfast_tests::upstream::{Nobody, answering, pattern, scripted};
 use handfast_tests::{Client, Config, Curl, DEADLINE, Gateway, Scene, Session, Upstream};
@@ -451,6 +451,148 @@ fn a_head_that_is_too_large_is_refused() {
         assert_eq!(response.status, 431);
     }
     assert_eq!(scene.upstream.requests(), [""; 0]);
+}
+
+#[test]
+fn what_the_http_library_refuses_leaves_one_line_and_is_counted() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let large = format!("GET /large?q HTTP/1.1\r\nhost: a.example\r\nx: {}\r\n\r\n", "x".repeat(40 << 10));
+    let endless = format!("GET /{}", "x".repeat(40 << 10));
+    let known = ("GET", "a.example", "/");
+    let posted = ("POST", "a.example", "/");
+    let cases = [
+        (large.as_str(), 431, "head_too_large", ("GET", "a.example", "/large")),
+        (endless.as_str(), 431, "head_too_large", ("GET", "", "/xxx")),
+        ("GET / HTTP/9.9\r\nhost: a.example\r\n\r\n", 400, "bad_request", known),
+        ("GET / HTTP/1.1\r\nhost: a.example\r\nx: \0\r\n\r\n", 400, "bad_request", known),
+        ("GET / HTTP/1.1\r\nhost : a.example\r\n\r\n", 400, "bad_request", ("GET", "", "/")),
+        ("G@T / HTTP/1.1\r\nhost: a.example\r\n\r\n", 400, "bad_request", ("", "a.example", "/")),
+        ("POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 5x\r\n\r\n", 400, "bad_request", posted),
+        ("POST / HTTP/1.1\r\nhost: a.example\r\ntransfer-encoding: gzip\r\n\r\n", 400, "bad_request", posted),
+        (
+            "POST / HTTP/1.0\r\nhost: a.example\r\ntransfer-encoding: chunked\r\n\r\n",
+            400,
+            "bad_request",
+            posted,
+        ),
+    ];
+    for (index, (request, status, error, (method, host, path))) in cases.into_iter().enumerate() {
+        let mut session = open(&gateway, "a.example");
+        // A request before it, so that it is told apart from what else is on the connection.
+        if index % 2 == 1 {
+            session.get("/before").expect("a response");
+        }
+        let shown = &request[..request.len().min(80)];
+        session.send(request.as_bytes()).expect("sent");
+        let response = session.response().unwrap_or_else(|refusal| panic!("{shown:?}: {refusal:?}"));
+        assert_eq!(response.status, status, "{shown:?}");
+        assert_eq!(session.read_to_end().expect("a proper end"), b"");
+        let line = gateway.wait_for_nth(index + 1, shown, |line| line.is("request") && line.has("error"));
+        assert_eq!((line.number("status"), line.text("error")), (u64::from(status), error), "{line}");
+        assert_eq!((line.text("method"), line.text("host")), (method, host), "{line}");
+        assert!(line.text("path").starts_with(path) && line.text("path").len() < 300, "{line}");
+        assert!(!line.text("detail").is_empty() && !line.has("request_id"), "{line}");
+        let connection = gateway.wait_for_nth(index + 1, "the connection", |line| line.is("connection"));
+        assert_eq!(line.number("connection"), connection.number("connection"), "{connection}");
+        assert_eq!(connection.number("requests"), 1 + index as u64 % 2, "{connection}");
+        assert_eq!(connection.text("end"), "protocol_error");
+    }
+    assert_eq!(gateway.lines(|line| line.is("request") && line.has("error")).len(), cases.len());
+    let refused = gateway.metric("handfast_requests_total", &[("upstream", ""), ("status", "4xx")]);
+    assert_eq!(refused, cases.len() as f64);
+}
+
+#[test]
+fn a_stream_that_http2_refuses_leaves_one_line_and_the_others_go_on() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = Gateway::start(
+        &scene.config().with("[http]\nmax-header-bytes = \"2KiB\"\nmax-concurrent-streams = 2"),
+    );
+    let session =
+        Client::new().alpn(&["h2"]).connect(gateway.address("main"), "a.example").expect("a handshake");
+    let mut connection = Http2::begin(session).expect("a preface is sent");
+    connection.frame_where(|frame| frame.kind == kind::SETTINGS).expect("settings");
+    let get = [(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/")];
+    let refused =
+        |count| gateway.wait_for_nth(count, "the refusal", |line| line.is("request") && line.has("error"));
+
+    // A path is missing.
+    connection.request(1, &get[..3]).expect("sent");
+    let reset = connection.frame_where(|frame| frame.kind == kind::RST_STREAM).expect("a reset");
+    assert_eq!((reset.stream, reset.payload.as_slice()), (1, &[0, 0, 0, 1][..]));
+    let line = refused(1);
+    assert_eq!((line.number("status"), line.text("error")), (0, "protocol_error"), "{line}");
+    assert!(line.text("detail").contains("PROTOCOL_ERROR"), "{line}");
+    assert_eq!(line.text("protocol"), "HTTP/2");
+
+    let filler = "x".repeat(120);
+    let fields: Vec<_> = get.into_iter().chain((0..20).map(|_| ("x-filler", filler.as_str()))).collect();
+    connection.request(3, &fields).expect("sent");
+    let head = connection.frame_where(|frame| frame.kind == kind::HEADERS).expect("a response");
+    assert!(head.stream == 3 && !head.is_status_200());
+    let line = refused(2);
+    assert_eq!((line.number("status"), line.text("error")), (431, "head_too_large"), "{line}");
+
+    for stream in [5, 7, 9] {
+        connection.get(stream, "a.example", "/hold").expect("sent");
+    }
+    let reset =
+        connection.frame_where(|frame| frame.kind == kind::RST_STREAM && frame.stream > 3).expect("a reset");
+    assert_eq!((reset.stream, reset.payload.as_slice()), (9, &[0, 0, 0, 7][..]));
+    let line = refused(3);
+    assert_eq!((line.number("status"), line.text("error")), (0, "limit"), "{line}");
+    scene.upstream.release();
+    for _ in 0..2 {
+        let head = connection.frame_where(|frame| frame.kind == kind::HEADERS).expect("a response");
+        assert!(head.is_status_200(), "{head:?}");
+    }
+    drop(connection);
+    let line = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert_eq!(line.number("requests"), 5, "{line}");
+    assert_eq!(gateway.lines(|line| line.is("request")).len(), 5);
+    for (class, count) in [("0xx", 2.0), ("4xx", 1.0), ("2xx", 2.0)] {
+        assert_eq!(gateway.metric("handfast_requests_total", &[("status", class)]), count, "{class}");
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_http2_leaves_one_line_for_that() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let begin = || {
+        let session =
+            Client::new().alpn(&["h2"]).connect(gateway.address("main"), "a.example").expect("a handshake");
+        Http2::begin(session).expect("a preface is sent")
+    };
+    let data_on_no_stream = Frame { kind: kind::DATA, flags: 0, stream: 0, payload: b"x".to_vec() };
+    let garbled_head = Frame { kind: kind::HEADERS, flags: 5, stream: 3, payload: vec![0xff; 30] };
+    for (count, frame) in [data_on_no_stream, garbled_head].iter().enumerate() {
+        let mut connection = begin();
+        connection.get(1, "a.example", "/").expect("sent");
+        connection.frame_where(|frame| frame.stream == 1 && frame.ends_stream()).expect("a response");
+        connection.send(frame).expect("sent");
+        connection.frame_where(|frame| frame.kind == kind::GOAWAY).expect("the connection is ended");
+        let line =
+            gateway.wait_for_nth(count + 1, "the refusal", |line| line.text("error") == "protocol_error");
+        assert_eq!((line.text("message"), line.number("status")), ("request", 0), "{line}");
+        assert!(!line.text("detail").is_empty(), "{line}");
+        let connection = gateway.wait_for_nth(count + 1, "the connection", |line| line.is("connection"));
+        assert_eq!((connection.text("end"), connection.number("requests")), ("protocol_error", 2));
+    }
+    // HTTP/1.1 where HTTP/2 was agreed on.
+    let mut session =
+        Client::new().alpn(&["h2"]).connect(gateway.address("main"), "a.example").expect("a handshake");
+    session.send(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").expect("sent");
+    gateway.wait_for_nth(3, "the refusal", |line| line.text("error") == "protocol_error");
+    // The client ends a connection with an error of its own: no request was refused.
+    let mut connection = begin();
+    let mut farewell = vec![0; 8];
+    farewell[7] = 2;
+    connection.send(&Frame { kind: kind::GOAWAY, flags: 0, stream: 0, payload: farewell }).expect("sent");
+    drop(connection);
+    gateway.wait_for_nth(4, "the connections", |line| line.is("connection"));
+    assert_eq!(gateway.lines(|line| line.text("error") == "protocol_error").len(), 3);
 }
 
 #[test]

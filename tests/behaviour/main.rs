@@ -6,14 +6,17 @@
 mod bad_certificates;
 mod bad_input;
 mod certificate_choice;
+mod certificate_command;
 mod demo;
 mod documentation;
 mod drain;
 mod examples;
+mod expiry;
 mod freshness;
 mod hostile;
 mod http;
 mod layering;
+mod limits;
 mod mutual_tls;
 mod observation;
 mod ocsp;

@@ -3,7 +3,9 @@
 use std::fs;
 
 use handfast_tests::config::client_certificates;
-use handfast_tests::{Authority, Client, Config, Curl, Gateway, Leaf, Refusal, Response, Scene, plugin};
+use handfast_tests::{
+    Authority, Client, Config, Curl, Gateway, Leaf, Pair, Refusal, Response, Scene, plugin,
+};
 
 #[test]
 fn a_listener_that_requires_certificates_refuses_a_client_without_one() {
@@ -101,10 +103,70 @@ fn attributes_of_a_validated_client_reach_the_upstream() {
     assert_eq!(value("x-client-fingerprint"), Some(alice.fingerprint().as_str()), "{attributes:?}");
     let curl = Curl::new(&scene.authority, gateway.address("main")).http2().identity(&alice);
     let over_http2 = client_fields(&curl.get("https://a.example/"));
-    for (name, value) in attributes {
-        // curl sends its authority's certificate along.
-        let differs = name == "x-client-chain-length";
-        assert!(differs || over_http2.contains(&(name.clone(), value)), "{name} in {over_http2:?}");
+    for attribute in attributes {
+        assert!(over_http2.contains(&attribute), "{attribute:?} in {over_http2:?}");
+    }
+}
+
+#[test]
+fn a_policy_sees_the_leaf_and_nothing_that_nobody_verified() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = Gateway::start(&validating(&scene));
+    let alice = scene.authority.issue(Leaf::client("alice"));
+    let stranger = Authority::new("another authority").issue(Leaf::client("root"));
+    let padded = Pair {
+        certificates_pem: alice.certificates_pem.clone()
+            + &stranger.certificates_pem
+            + scene.authority.root_pem(),
+        ..alice.clone()
+    };
+    for client in [Client::new().tls12(), Client::new().tls13()] {
+        let client = client.identity(&padded).resuming();
+        for _ in 0..2 {
+            let response = client.get(gateway.address("main"), "a.example", "/").expect("a response");
+            let attributes = client_fields(&response);
+            for (name, value) in [("common-name", "alice"), ("chain-length", "1")] {
+                let expected = (format!("x-client-{name}"), value.to_owned());
+                assert!(attributes.contains(&expected), "{expected:?} in {attributes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_line_of_a_validated_client_names_the_policy_and_what_it_told() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = Gateway::start(&validating(&scene).listener("open", ""));
+    let alice = scene.authority.issue(Leaf::client("alice"));
+    Client::new().identity(&alice).get(gateway.address("main"), "a.example", "/").expect("a response");
+    let line = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert_eq!((line.text("policy"), line.text("validated_by")), ("server-name", "guard"));
+    let names: Vec<&str> = line.text("attributes").split(',').collect();
+    assert!(names.contains(&"common-name") && names.contains(&"fingerprint"), "{line}");
+    assert!(!line.to_string().contains("alice"), "values are not for the log: {line}");
+    Client::new().get(gateway.address("open"), "a.example", "/").expect("a response");
+    let line = gateway.wait_for_nth(2, "the connection", |line| line.is("connection"));
+    assert!(!line.has("validated_by") && !line.has("attributes"), "{line}");
+}
+
+#[test]
+fn the_line_of_a_refused_client_has_the_alert_it_got() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = start(&scene, "require");
+    let stranger = Authority::new("another authority").issue(Leaf::client("mallory"));
+    let expired = scene.authority.issue(Leaf::client("alice").expired());
+    let server = scene.authority.server(&["a.example"]);
+    let mut count = 0;
+    for version in [Client::tls12, Client::tls13] {
+        let with = |pair| version(Client::new().identity(pair));
+        for client in [version(Client::new()), with(&stranger), with(&expired), with(&server)] {
+            let refusal = client.get(gateway.address("main"), "a.example", "/").expect_err("a refusal");
+            count += 1;
+            let line = gateway.wait_for_nth(count, "the connection", |line| line.is("connection"));
+            let Refusal::Alert(alert) = refusal else { panic!("{refusal:?}") };
+            assert_eq!(line.text("alert"), alert, "{line}");
+            assert!(!line.text("error").is_empty(), "{line}");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an operator sees: an outcome line for each connection and each request, metrics, and readiness.
 
-use handfast_tests::{Client, Curl, Scene, eventually};
+use handfast_tests::{Authority, Client, Curl, DEADLINE, Gateway, Refusal, Scene, eventually};
 
 #[test]
 fn every_connection_leaves_one_line_that_explains_it() {
@@ -45,6 +45,47 @@ fn a_refused_connection_says_which_alert_it_got_and_why() {
     assert_eq!(line.text("verdict"), "reject");
     assert_eq!(line.text("alert"), "unrecognized_name");
     assert_eq!(line.text("policy"), "server-name");
+    assert!(!line.text("reason").is_empty(), "{line}");
+}
+
+#[test]
+fn the_alerts_of_the_tls_library_are_told_too() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = Gateway::start(&scene.config().listener("strict", "minimum-tls = \"1.3\""));
+    let (main, strict) = (gateway.address("main"), gateway.address("strict"));
+    let refusals = [
+        (Client::new().alpn(&["imap"]).connect(main, "a.example"), "no_application_protocol"),
+        (Client::new().tls12().connect(strict, "a.example"), "protocol_version"),
+    ];
+    for (index, (refusal, alert)) in refusals.into_iter().enumerate() {
+        assert_eq!(refusal.expect_err("a refusal"), Refusal::Alert(alert));
+        let line = gateway.wait_for_nth(index + 1, "the connection", |line| line.is("connection"));
+        assert_eq!((line.text("alert"), line.text("end")), (alert, "handshake-failed"), "{line}");
+    }
+    // curl trusts somebody else, and says so.
+    let stranger = Authority::new("another authority");
+    let transfer = Curl::new(&stranger, main).transfer("https://a.example/");
+    assert_ne!(transfer.code, Some(0));
+    let line = gateway.wait_for_nth(3, "the connection", |line| line.is("connection"));
+    assert_eq!(line.text("alert"), "unknown_ca (received)", "{line}");
+}
+
+#[test]
+fn a_client_that_is_too_old_is_told_that_it_is_the_version() {
+    use std::io::{Read, Write};
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    for version in [1, 2] {
+        let mut stream = std::net::TcpStream::connect(gateway.address("main")).expect("a connection");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline is set");
+        stream.write_all(&hello_of_before_tls_1_2(version, "a.example")).expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("a proper end");
+        // RFC 5246 appendix E.1: a fatal alert, protocol_version.
+        assert_eq!(answer, [21, 3, 3, 0, 2, 2, 70]);
+    }
+    let line = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert_eq!((line.text("verdict"), line.text("alert")), ("reject", "protocol_version"), "{line}");
     assert!(!line.text("reason").is_empty(), "{line}");
 }
 
@@ -139,4 +180,17 @@ fn keys_do_not_reach_the_log() {
     for line in stranger.key_pem.lines().filter(|line| !line.starts_with('-')) {
         assert!(!log.contains(line));
     }
+}
+
+/// A ClientHello of TLS 1.0 (`minor` 1) or 1.1 (2), with a server name and two cipher suites of the time.
+fn hello_of_before_tls_1_2(minor: u8, server_name: &str) -> Vec<u8> {
+    let length = |bytes: &[u8]| u16::try_from(bytes.len()).expect("a short field").to_be_bytes();
+    let name = [&[0][..], &length(server_name.as_bytes()), server_name.as_bytes()].concat();
+    let names = [&length(&name)[..], &name].concat();
+    let extension = [&[0, 0][..], &length(&names), &names].concat();
+    let body =
+        [&[3, minor][..], &[7; 32], &[0, 0, 4, 0xc0, 0x14, 0, 0x35, 1, 0], &length(&extension), &extension]
+            .concat();
+    let message = [&[1, 0][..], &length(&body), &body].concat();
+    [&[22, 3, 1][..], &length(&message), &message].concat()
 }

@@ -87,6 +87,35 @@ fn a_passthrough_to_an_upstream_that_does_not_exist_is_refused() {
 }
 
 #[test]
+fn a_passthrough_to_an_upstream_that_does_not_exist_yields_to_the_next_where_configured() {
+    let probe = Probe::start("on-error = \"next\"");
+    let session = probe.connect("passthrough-nowhere.example").expect("a handshake");
+    assert_eq!(session.certificate(), probe.wildcard.fingerprint());
+    drop(session);
+    let line = probe.connection();
+    assert_eq!((line.text("verdict"), line.text("policy")), ("certificate", "server-name"));
+    assert_eq!(line.text("policy_errors"), "probe:invalid-verdict");
+}
+
+#[test]
+fn a_connection_is_bound_to_its_server_name_where_policies_judged_it() {
+    let scene = Scene::new(&[]);
+    scene.certificates.put("both", &scene.authority.server(&["a.example", "b.example"]));
+    let config = scene.config().listener("judged", "policies = [\"probe\"]").policy(
+        "probe",
+        &plugin("guest-probe"),
+        "config = { select = \"pass\" }",
+    );
+    let gateway = Gateway::start(&config);
+    for (listener, status) in [("main", 200), ("judged", 421)] {
+        let mut session = Client::new().connect(gateway.address(listener), "a.example").expect("a handshake");
+        assert_eq!(session.get("/").expect("a response").status, 200, "{listener}");
+        session.send(b"GET / HTTP/1.1\r\nhost: b.example\r\n\r\n").expect("sent");
+        assert_eq!(session.response().expect("a response").status, status, "{listener}");
+    }
+}
+
+#[test]
 fn the_first_policy_with_an_opinion_decides() {
     let scene = probe_scene();
     let rejecting = "config = { select = \"reject-access-denied\" }";

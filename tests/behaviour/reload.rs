@@ -1,6 +1,6 @@
 //! SIGHUP: a good configuration replaces the running one as a whole, a bad one changes nothing and says why.
 
-use handfast_tests::{Client, Config, Gateway, Load, Scene, Upstream};
+use handfast_tests::{Client, Config, Gateway, Line, Load, Scene, Upstream};
 
 #[test]
 fn a_reload_adds_a_listener_and_takes_one_away() {
@@ -15,6 +15,71 @@ fn a_reload_adds_a_listener_and_takes_one_away() {
     gateway.reload(&scene.config());
     Client::new().get(main, "a.example", "/").expect("a response");
     handfast_tests::eventually("the listener to close", || Client::new().connect(second, "a.example").err());
+}
+
+#[test]
+fn a_listener_that_is_renamed_keeps_its_address() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let address = gateway.address("main");
+    let mut open = Client::new().connect(address, "a.example").expect("a handshake");
+    assert_eq!(open.get("/").expect("a response").status, 200);
+    let files = || Config::new().certificates("files", scene.certificates.path());
+    let routed =
+        |config: Config| config.upstream("echo", scene.upstream.address(), "").route("*", "/", "echo");
+    gateway.reload(&routed(files().listener_at("renamed", address, "")));
+    assert_eq!(open.get("/").expect("a response").status, 200, "connections that were there stay");
+    for _ in 0..8 {
+        assert_eq!(Client::new().get(address, "a.example", "/").expect("a response").status, 200);
+    }
+    gateway.wait_for_nth(8, "the connections", |line| {
+        line.is("connection") && line.text("listener") == "renamed"
+    });
+}
+
+#[test]
+fn two_listeners_may_exchange_their_addresses() {
+    let scene = Scene::new(&["a.example", "b.example"]);
+    let base = || {
+        Config::new()
+            .certificates("files", scene.certificates.path())
+            .upstream("echo", scene.upstream.address(), "")
+            .route("*", "/", "echo")
+    };
+    let (of_a, of_b) = ("default-certificate = \"a.example\"", "default-certificate = \"b.example\"");
+    let gateway = Gateway::start(&base().listener("a", of_a).listener("b", of_b));
+    let (first, second) = (gateway.address("a"), gateway.address("b"));
+    gateway.reload(&base().listener_at("a", first, of_a).listener_at("b", second, of_b));
+    gateway.reload(&base().listener_at("a", second, of_a).listener_at("b", first, of_b));
+    let nameless = Client::new().without_server_name();
+    for _ in 0..8 {
+        for (address, pair) in [(first, &scene.pairs[1]), (second, &scene.pairs[0])] {
+            let session = nameless.connect(address, "any.example").expect("a handshake");
+            assert_eq!(session.certificate(), pair.fingerprint());
+        }
+    }
+}
+
+#[test]
+fn a_refused_configuration_is_one_line_of_a_text_log() {
+    let scene = Scene::new(&["a.example"]);
+    let text = |config: Config| config.log_format("text");
+    let gateway = Gateway::spawn(&text(scene.config()));
+    let ready = |line: &Line| line.to_string().contains(" ready");
+    gateway.wait_for("the gateway to be ready", ready);
+    let before = gateway.lines(|_| true).len();
+    gateway.write_config(&text(scene.config().with("[surprise]\nkey = 1")));
+    gateway.sighup();
+    let line = gateway
+        .wait_for("the refusal", |line| line.to_string().contains("configuration not reloaded"))
+        .to_string();
+    for part in ["unknown key `surprise`", "handfast.toml:", "hint: "] {
+        assert!(line.contains(part), "{part:?} is not in {line}");
+    }
+    gateway.write_config(&text(scene.config()));
+    gateway.sighup();
+    gateway.wait_for("the reload", |line| line.to_string().contains("configuration reloaded"));
+    assert_eq!(gateway.lines(|_| true).len(), before + 2, "{}", gateway.log_text());
 }
 
 #[test]

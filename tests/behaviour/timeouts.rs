@@ -82,6 +82,26 @@ fn a_request_head_that_does_not_end_is_cut_off() {
 }
 
 #[test]
+fn a_request_head_that_is_cut_off_leaves_a_line_with_the_id_the_client_got() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = Gateway::start(&scene.config().with("[http]\nheader-timeout = \"300ms\""));
+    let mut session = Client::new().connect(gateway.address("main"), "a.example").expect("a handshake");
+    session.send(b"GET /half HTTP/1.1\r\nhost: a.ex").expect("the gateway reads");
+    let response = session.response().expect("a response");
+    assert_eq!(response.status, 408);
+    let line = gateway.wait_for("the request", |line| line.is("request"));
+    assert_eq!((line.number("status"), line.text("error")), (408, "client_timeout"), "{line}");
+    assert_eq!((line.text("method"), line.text("path")), ("GET", "/half"), "{line}");
+    assert_eq!(response.header("x-request-id"), Some(line.text("request_id")), "{line}");
+    assert_eq!(gateway.metric("handfast_requests_total", &[("status", "4xx")]), 1.0);
+    // A client that said nothing asked for nothing.
+    let mut silent = Client::new().connect(gateway.address("main"), "a.example").expect("a handshake");
+    assert_eq!(silent.read_to_end().expect("a proper end"), b"");
+    gateway.wait_for_nth(2, "the connections", |line| line.is("connection"));
+    assert_eq!(gateway.lines(|line| line.is("request")).len(), 1);
+}
+
+#[test]
 fn an_http2_client_that_sends_nothing_is_closed() {
     let scene = Scene::new(&["a.example"]);
     let gateway =

@@ -69,6 +69,12 @@ impl Config {
         self
     }
 
+    /// `text` or `json`, which every other test reads.
+    pub fn log_format(mut self, format: &str) -> Self {
+        self.tables = self.tables.replacen("format = \"json\"", &format!("format = \"{format}\""), 1);
+        self
+    }
+
     /// What is logged, in place of everything from `info` on.
     pub fn log_filter(mut self, filter: &str) -> Self {
         self.tables = self.tables.replacen("filter = \"info\"", &format!("filter = \"{filter}\""), 1);

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -22,6 +23,8 @@ pub struct Gateway {
     child: Child,
     folder: TempDir,
     log: Watched<Log>,
+    /// Whether its standard error is left unread.
+    unread: Watched<bool>,
 }
 
 /// What the gateway has said.
@@ -41,9 +44,33 @@ impl Gateway {
         gateway
     }
 
+    /// Starts a gateway that may have at most this many files open, and waits until it is ready.
+    #[track_caller]
+    pub fn start_with_descriptors(config: &Config, descriptors: u64) -> Self {
+        let gateway = Self::spawn_with(config, |command| {
+            let limit = libc::rlimit { rlim_cur: descriptors, rlim_max: descriptors };
+            let lower = move || {
+                // SAFETY: setrlimit is async-signal-safe and reads the value that the closure owns.
+                match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            };
+            // SAFETY: as the closure says.
+            unsafe { command.pre_exec(lower) };
+        });
+        gateway.wait_for("the gateway to be ready", |line| line.is("ready"));
+        gateway
+    }
+
     /// Starts a gateway without waiting for anything.
     #[track_caller]
     pub fn spawn(config: &Config) -> Self {
+        Self::spawn_with(config, |_| ())
+    }
+
+    #[track_caller]
+    fn spawn_with(config: &Config, prepare: impl FnOnce(&mut Command)) -> Self {
         let folder = TempDir::new().expect("a scratch folder");
         let path = folder.path().join("handfast.toml");
         fs::write(&path, config.text()).expect("the configuration is written");
@@ -56,19 +83,27 @@ impl Gateway {
             .stderr(Stdio::piped());
         // SAFETY: prctl is async-signal-safe and touches no memory of ours.
         unsafe { command.pre_exec(end_with_the_test) };
+        prepare(&mut command);
         let mut child = command.spawn().expect("the gateway starts");
         let log = Watched::new(Log::default());
+        let unread = Watched::new(false);
         let stderr = child.stderr.take().expect("stderr is a pipe");
         std::thread::spawn({
-            let log = log.clone();
+            let (log, unread) = (log.clone(), unread.clone());
             move || {
                 for raw in BufReader::new(stderr).lines().map_while(Result::ok) {
                     log.change(|log| log.lines.push(Line::parse(raw)));
+                    unread.wait(|unread| (!unread).then_some(()));
                 }
                 log.change(|log| log.ended = true);
             }
         });
-        Self { child, folder, log }
+        Self { child, folder, log, unread }
+    }
+
+    /// Leaves the log unread from now on, so that its pipe fills up, or reads on.
+    pub fn leave_unread(&self, unread: bool) {
+        self.unread.change(|current| *current = unread);
     }
 
     /// Where a listener is bound.
@@ -168,6 +203,55 @@ impl Gateway {
         signal(&self.child, libc::SIGTERM);
     }
 
+    /// Stops the process where it is (SIGSTOP); what clients do meanwhile is up to the kernel.
+    pub fn pause(&self) {
+        signal(&self.child, libc::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        signal(&self.child, libc::SIGCONT);
+    }
+
+    /// Files and sockets that the process has open.
+    #[track_caller]
+    pub fn descriptors(&self) -> u64 {
+        let folder = format!("/proc/{}/fd", self.process_id());
+        fs::read_dir(folder).expect("the gateway is alive").count() as u64
+    }
+
+    /// How many of them it may have from now on: its soft limit, at most the hard one.
+    #[track_caller]
+    pub fn limit_descriptors(&self, descriptors: u64) {
+        let id = self.child.id().cast_signed();
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: nothing to read, and a live value to write the current limit to.
+        let read = unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) };
+        limit.rlim_cur = descriptors.min(limit.rlim_max);
+        // SAFETY: a live value to read, and nowhere to write the old one to.
+        let set = unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+        assert_eq!((read, set), (0, 0), "the limit of a child is ours to set");
+    }
+
+    /// Memory of the process that is not swapped out, in KiB.
+    #[track_caller]
+    pub fn memory(&self) -> u64 {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.process_id())).expect("the gateway is alive");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of proc(5)");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// The processor time that the process has used.
+    #[track_caller]
+    pub fn processor_time(&self) -> Duration {
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.process_id())).expect("the gateway is alive");
+        // Behind the program's name in parentheses, fields 14 and 15 of proc(5), in hundredths of a second.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(10 * ticks)
+    }
+
     /// Waits for the process to end by itself.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
@@ -184,6 +268,7 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.leave_unread(false);
         self.log.wait(|log| log.ended.then_some(()));
         let log = self.log_text();
         if std::thread::panicking() {
