@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::drain::Drain;
-use crate::metrics::{CertificateCounts, Metrics};
+use crate::metrics::{CertificateCounts, Metrics, OcspCounts};
 use crate::snapshot::Snapshots;
 
 pub mod certificates;
@@ -120,6 +120,8 @@ fn scrape(metrics: &Metrics, snapshots: &Snapshots) -> Result<String, fmt::Error
         refused: counters.refused,
         last_good: counters.kept,
     });
+    let ocsp = certificates.ocsp_counters();
+    metrics.ocsp(OcspCounts { fetched: ocsp.fetched, failed: ocsp.failed, expired: ocsp.stale });
     metrics.generation(snapshots.generation());
     metrics.text()
 }

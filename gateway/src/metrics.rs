@@ -32,6 +32,14 @@ pub struct CertificateCounts {
     pub last_good: u64,
 }
 
+/// What is counted about OCSP staples.
+#[derive(Debug, Clone, Copy)]
+pub struct OcspCounts {
+    pub fetched: u64,
+    pub failed: u64,
+    pub expired: u64,
+}
+
 /// Everything that is measured.
 pub struct Metrics {
     registry: Registry,
@@ -47,6 +55,8 @@ pub struct Metrics {
     certificates: Gauge,
     expiry: ExpiryCollector,
     last_good: Counter,
+    ocsp_fetches: Family<Labels, Counter>,
+    ocsp_expired: Counter,
     generation: Gauge<u64, AtomicU64>,
 }
 
@@ -66,6 +76,8 @@ impl Metrics {
             certificates: Gauge::default(),
             expiry: ExpiryCollector::default(),
             last_good: Counter::default(),
+            ocsp_fetches: Family::default(),
+            ocsp_expired: Counter::default(),
             generation: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -106,6 +118,16 @@ impl Metrics {
             "handshakes_with_last_good",
             "Handshakes answered with the last good pair although its files had changed",
             metrics.last_good.clone(),
+        );
+        registry.register(
+            "ocsp_fetches",
+            "Exchanges with OCSP responders by outcome",
+            metrics.ocsp_fetches.clone(),
+        );
+        registry.register(
+            "ocsp_staples_expired",
+            "OCSP staples that ran out before there was another",
+            metrics.ocsp_expired.clone(),
         );
         registry.register("generation", "Number of the newest published change", metrics.generation.clone());
         registry.register_collector(Box::new(metrics.expiry.clone()));
@@ -160,6 +182,15 @@ impl Metrics {
             let counter = self.reloads.get_or_create(&reload_labels("certificate", "", succeeded));
             counter.inner().store(count, Ordering::Relaxed);
         }
+    }
+
+    /// The same for OCSP staples.
+    pub fn ocsp(&self, counted: OcspCounts) {
+        for (outcome, count) in [("fetched", counted.fetched), ("failed", counted.failed)] {
+            let counter = self.ocsp_fetches.get_or_create(&vec![("outcome", outcome.to_owned())]);
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        self.ocsp_expired.inner().store(counted.expired, Ordering::Relaxed);
     }
 
     /// Which certificates come to their end, as of the last look at all of them.

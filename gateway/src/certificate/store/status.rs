@@ -14,8 +14,8 @@ use x509_parser::certificate::X509Certificate;
 use super::entry::{Entry, Refused};
 use super::{CertificateStore, lock};
 use crate::certificate::expiry::{Horizons, days, rfc3339};
-use crate::certificate::{Certificate, distinguished_name, unix_now, x509};
-use crate::telemetry::error_chain;
+use crate::certificate::{Certificate, distinguished_name, ocsp, unix_now, x509};
+use crate::telemetry::{error_chain, one_line};
 
 /// Something that whoever runs the gateway should know about a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,7 +239,7 @@ impl CertificateStore {
                     source: self.source_name(refused.source),
                     files: refused.candidate.files,
                     state: State::Refused,
-                    last_error: Some(error_chain(&*refused.reason)),
+                    last_error: Some(one_line(&error_chain(&*refused.reason))),
                     required: self.is_required(&id, None),
                     certificate: None,
                 },
@@ -259,6 +259,11 @@ impl CertificateStore {
         }
     }
 
+    /// Of all stores since the start: a reload begins no new count.
+    pub fn ocsp_counters(&self) -> ocsp::Counters {
+        self.stapler.counters()
+    }
+
     /// What is worth saying about the certificates as they are, worst first. What expires is not among it: see
     /// [`near_expiry`](Self::near_expiry).
     pub fn findings(&self) -> Vec<Finding> {
@@ -270,7 +275,8 @@ impl CertificateStore {
         }
         self.find_duplicates(&mut findings);
         for refused in lock(&self.refused).values() {
-            let (subject, text) = (refused.candidate.id.to_string(), error_chain(&*refused.reason));
+            let (subject, text) =
+                (refused.candidate.id.to_string(), one_line(&error_chain(&*refused.reason)));
             findings.push(Finding::new(Severity::Error, subject, text));
         }
         findings.sort_by(|one, other| {
@@ -350,7 +356,7 @@ fn live_status(entry: &Entry, certificate: Arc<Certificate>, required: bool, now
         source: entry.source.name.clone(),
         files: entry.fresh.files().to_vec(),
         state,
-        last_error: error.map(|reason| error_chain(&*reason)),
+        last_error: error.map(|reason| one_line(&error_chain(&*reason))),
         required,
         certificate: Some(certificate),
     }

@@ -17,7 +17,7 @@ use crate::certificate::source::directory::{Candidate, Look, Tree};
 use crate::certificate::store::{Finding, Severity, remaining};
 use crate::certificate::{Certificate, unix_now};
 use crate::freshness::file::read_together;
-use crate::telemetry::error_chain;
+use crate::telemetry::{error_chain, one_line};
 
 /// The least that should be left of a certificate: the widest of the horizons that a gateway has by default.
 const NEAR: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
@@ -166,8 +166,8 @@ fn judge(candidate: &Candidate, allow_readable_keys: bool) -> Result<(Certificat
     };
     let contents = read_together(&candidate.all_files(true), MAX_FILE_SIZE).contents;
     let contents = contents.map_err(|error| error_chain(&error))?;
-    let certificate =
-        load::certificate(&identity, &contents, unix_now()).map_err(|error| error_chain(&error))?;
+    let certificate = load::certificate(&identity, &contents, unix_now())
+        .map_err(|error| one_line(&error_chain(&error)))?;
     let staple = contents.iter().skip(1).find(|file| file.path.extension().is_some_and(|own| own == "ocsp"));
     let trouble = staple.and_then(|file| {
         let trouble = match &file.trouble {
