@@ -89,6 +89,9 @@ rows! {
         fs::create_dir(bad.clear("key")).expect("a folder is made");
     };
     no_key_file: "The key's file is missing" => |bad| drop(bad.clear("key"));
+    bad_settings: "A `.toml` beside the pair that does not parse" => |bad| {
+        fs::write(bad.path("toml"), "tags = [").expect("a file is written");
+    };
     no_certificate_file: "The certificate's file is missing" => |bad| drop(bad.clear("crt"));
 }
 
@@ -166,7 +169,7 @@ fn show(row_name: &str, spoil: impl Fn(&Bad) + Send + 'static) {
 
         for name in ["early.example", "shop.example"] {
             let good = scene.authority.server(&[name]);
-            clear_folders(&scene, name);
+            clear(&scene, name);
             scene.certificates.put(name, &good);
             assert_eq!(served(address, name), Ok(good.fingerprint()), "{name} is good again");
         }
@@ -354,11 +357,11 @@ impl Bad<'_> {
 /// PEM, and base64, and nothing in it.
 const NONSENSE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
-/// No file can be renamed over a folder.
-fn clear_folders(scene: &Scene, name: &str) {
-    for extension in ["crt", "key"] {
-        let _ = fs::remove_dir(scene.certificates.path().join(format!("{name}.{extension}")));
-    }
+/// Removes what a new pair does not take the place of: no file can be renamed over a folder.
+fn clear(scene: &Scene, name: &str) {
+    let path = |extension| scene.certificates.path().join(format!("{name}.{extension}"));
+    let _ = fs::remove_dir(path("key"));
+    let _ = fs::remove_file(path("toml"));
 }
 
 fn served(address: SocketAddr, name: &str) -> Result<String, Refusal> {
