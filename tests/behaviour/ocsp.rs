@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use handfast_tests::client::openssl::s_client;
 use handfast_tests::ocsp::{OpensslResponder, Responder, Statement};
-use handfast_tests::{
-    Authority, CertificateFolder, Config, Gateway, Leaf, Pair, Upstream, eventually,
-};
+use handfast_tests::{Authority, CertificateFolder, Config, Gateway, Leaf, Pair, Upstream, eventually};
 use tempfile::TempDir;
 
 /// An authority whose certificates carry their issuer along, and where they are served from.
@@ -144,6 +142,10 @@ fn a_staple_is_fetched_refreshed_and_kept_while_the_responder_is_down() {
     responder.go_down();
     gateway.wait_for("the failure", |line| line.is("OCSP staple not fetched"));
     assert_eq!(place.staple(address).as_ref(), Some(&second));
+    let fetches = |outcome| gateway.metric("handfast_ocsp_fetches_total", &[("outcome", outcome)]);
+    assert!(fetches("fetched") >= 2.0 && fetches("failed") >= 1.0);
+    let stored = gateway.admin("/certificates").text();
+    assert!(stored.contains("\"ocsp\":\"stapled\""), "{stored}");
     drop(gateway);
 
     let gateway = Gateway::start(&config);

@@ -56,7 +56,8 @@ impl Statement {
         let issuer = authority.certificate();
         let (_, issuer) = X509Certificate::from_der(&issuer).expect("our own certificate parses");
         let (_, leaf) = X509Certificate::from_der(&pair.leaf).expect("our own certificate parses");
-        let hash = |bytes: &[u8]| OctetString::new(Sha256::digest(bytes).as_slice()).expect("a hash is short");
+        let hash =
+            |bytes: &[u8]| OctetString::new(Sha256::digest(bytes).as_slice()).expect("a hash is short");
         let serial = Any::new(Tag::Integer, leaf.raw_serial()).and_then(|serial| serial.to_der());
         self.signed(
             CertId {

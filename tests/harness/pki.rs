@@ -279,7 +279,7 @@ impl CertificateFolder {
 
     /// `<name>.pem` with key and certificates.
     pub fn put_combined(&self, name: &str, pair: &Pair) {
-        self.replace(&format!("{name}.pem"), &format!("{}{}", pair.key_pem, pair.certificates_pem), 0o600);
+        self.replace(&format!("{name}.pem"), format!("{}{}", pair.key_pem, pair.certificates_pem), 0o600);
     }
 
     /// `<name>/fullchain.pem` and `<name>/privkey.pem`, as certbot names them.

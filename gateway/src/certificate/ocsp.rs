@@ -7,13 +7,13 @@
 //!
 //! # The library
 //!
-//! Requests and responses are read and written by `x509-ocsp` (RustCrypto; Apache-2.0 OR MIT). It brings five small
+//! Requests and responses are read and written by `x509-ocsp` (RustCrypto; Apache-2.0 OR MIT). It brings seven small
 //! crates, derives its parsers from the ASN.1 and was last released in 2024, for a format that was last changed in 2013;
-//! the repository is alive. Rejected: `rasn-ocsp`, released more often, brings three times as many crates with a runtime
-//! for all of ASN.1; `ocsp` has rested since 2022; `x509-parser`, which the gateway has anyway, knows no OCSP. The library
-//! reads structure only: what is signed, by whom, for what, and until when is decided in [`response`] over the bytes as
-//! they came, with the signature algorithms that rustls verifies certificates with. So SHA-1 signatures count for nothing;
-//! SHA-1 names the certificate in requests, as RFC 5019 has it, and there nothing rests on it.
+//! the repository it comes from is maintained. Rejected: `rasn-ocsp`, released more often, which brings 40 crates with a
+//! runtime for all of ASN.1; `x509-parser`, which the gateway has anyway, knows no OCSP. The library reads structure only:
+//! what is signed, by whom, for what, and until when is decided in [`response`] over the bytes as they came, with the
+//! signature algorithms that rustls verifies certificates with. So SHA-1 signatures count for nothing; SHA-1 names the
+//! certificate in requests, as RFC 5019 has it, and there nothing rests on it.
 //!
 //! # What is decided here
 //!
@@ -61,7 +61,9 @@ pub enum OcspError {
     NoSource,
     #[error("it is not an OCSP response in DER; if it is text, convert it: `base64 -d`")]
     Malformed { source: der::Error },
-    #[error("it has more than {MAX_RESPONSE} bytes, as no OCSP response has; take the right file or responder")]
+    #[error(
+        "it has more than {MAX_RESPONSE} bytes, as no OCSP response has; take the right file or responder"
+    )]
     Long,
     #[error("it says \"{status}\" instead of a certificate's status; {hint}")]
     Unsuccessful { status: &'static str, hint: &'static str },
@@ -69,7 +71,9 @@ pub enum OcspError {
     Type { oid: String },
     #[error("it is about another certificate; take the response for serial number {serial} of this issuer")]
     OtherCertificate { serial: String },
-    #[error("its signer is not the certificate's issuer, and no certificate in it says who else; take it from the responder that the certificate names")]
+    #[error(
+        "its signer is not the certificate's issuer, and no certificate in it says who else; take it from the responder that the certificate names"
+    )]
     UnknownSigner,
     #[error(
         "its signer \"{signer}\" may not speak for the issuer: {reason}; take it from the responder that the certificate names"
@@ -77,9 +81,13 @@ pub enum OcspError {
     NotAuthorised { signer: String, reason: &'static str },
     #[error("its signature is not its signer's, so it was changed on the way; fetch it again")]
     Signature,
-    #[error("its signature algorithm is not one that certificates are verified with (SHA-1?); ask the authority for another")]
+    #[error(
+        "its signature algorithm is not one that certificates are verified with (SHA-1?); ask the authority for another"
+    )]
     Algorithm,
-    #[error("it does not say until when it holds, so clients could not tell it from an old one; ask the authority for another")]
+    #[error(
+        "it does not say until when it holds, so clients could not tell it from an old one; ask the authority for another"
+    )]
     NoNextUpdate,
     #[error("it holds only from {from} on; is this machine's clock right?")]
     NotYet { from: String },
@@ -87,11 +95,17 @@ pub enum OcspError {
     Expired { until: String },
     #[error("the issuer has REVOKED the certificate{}; replace it with one of a new key", Since(.since))]
     Revoked { since: Option<String> },
-    #[error("the responder does not know the certificate; if it was issued just now that passes, else ask the authority")]
+    #[error(
+        "the responder does not know the certificate; if it was issued just now that passes, else ask the authority"
+    )]
     Unknown,
-    #[error("the responder's address \"{url}\" is not an http URL with a host; take the certificate's from another authority, or use .ocsp files")]
+    #[error(
+        "the responder's address \"{url}\" is not an http URL with a host; take the certificate's from another authority, or use .ocsp files"
+    )]
     Url { url: String },
-    #[error("the responder's address {address} is a link-local one, where no responder lives; use .ocsp files")]
+    #[error(
+        "the responder's address {address} is a link-local one, where no responder lives; use .ocsp files"
+    )]
     Address { address: IpAddr },
     #[error("the responder {responder} cannot be reached; may this machine open connections to it?")]
     Connect { responder: String, source: io::Error },
@@ -135,4 +149,4 @@ impl fmt::Display for Redirect {
 }
 
 #[cfg(test)]
-mod test_responder;
+pub(crate) mod test_responder;

@@ -158,3 +158,23 @@ impl ResolvesServerCert for Admitted {
         Some(self.key())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::ocsp::test_responder::stapled_by_turns;
+
+    #[test]
+    fn a_key_is_joined_with_each_staple_once() {
+        let (certificate, mut next_staple) = stapled_by_turns();
+        let admitted = Admitted::new(&certificate);
+        let plain = admitted.key();
+        assert!(plain.ocsp.is_none() && Arc::ptr_eq(&plain, &admitted.key()));
+        for _ in 0..3 {
+            let staple = next_staple();
+            let stapled = admitted.key();
+            assert_eq!(stapled.ocsp, Some(staple));
+            assert!(Arc::ptr_eq(&stapled, &admitted.key()), "no work where nothing changed");
+        }
+    }
+}

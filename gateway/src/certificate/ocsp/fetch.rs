@@ -42,7 +42,9 @@ impl Responder {
         let parts = uri.into_parts();
         match (parts.scheme, parts.authority) {
             // No userinfo: a responder asks for no password, and it does not belong into `Host`.
-            (Some(scheme), Some(authority)) if scheme == Scheme::HTTP && !authority.as_str().contains('@') => {
+            (Some(scheme), Some(authority))
+                if scheme == Scheme::HTTP && !authority.as_str().contains('@') =>
+            {
                 let path = parts.path_and_query.map_or_else(|| "/".to_owned(), |path| path.to_string());
                 Ok(Self { authority, path })
             }

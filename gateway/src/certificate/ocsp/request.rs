@@ -23,9 +23,8 @@ pub fn encode(leaf: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> Result<
 }
 
 fn encode_parsed(leaf: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> der::Result<Vec<u8>> {
-    let hash = |bytes: &[u8]| {
-        OctetString::new(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref())
-    };
+    let hash =
+        |bytes: &[u8]| OctetString::new(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref());
     let id = CertId {
         hash_algorithm: Decode::from_der(&SHA1)?,
         issuer_name_hash: hash(leaf.issuer().as_raw())?,

@@ -130,7 +130,9 @@ fn check_success(status: OcspResponseStatus) -> Result<(), OcspError> {
         OcspResponseStatus::MalformedRequest => ("malformedRequest", "report it to the authority"),
         OcspResponseStatus::InternalError => ("internalError", "the responder has to recover"),
         OcspResponseStatus::TryLater => ("tryLater", "the responder has to recover"),
-        OcspResponseStatus::SigRequired => ("sigRequired", "the responder is not for the public: use .ocsp files"),
+        OcspResponseStatus::SigRequired => {
+            ("sigRequired", "the responder is not for the public: use .ocsp files")
+        }
         OcspResponseStatus::Unauthorized => {
             ("unauthorized", "the responder is not the issuer's, or does not know the certificate any more")
         }

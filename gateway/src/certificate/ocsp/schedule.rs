@@ -106,7 +106,9 @@ mod tests {
     #[test]
     fn failures_are_retried_ever_later_and_at_least_hourly() {
         let mut jitter = Jitter::default();
-        for (failures, longest) in [(0, 15), (1, 15), (2, 30), (5, 240), (9, 3600), (40, 3600), (u32::MAX, 3600)] {
+        for (failures, longest) in
+            [(0, 15), (1, 15), (2, 30), (5, 240), (9, 3600), (40, 3600), (u32::MAX, 3600)]
+        {
             let wait = retry_in(failures, &mut jitter).as_secs_f64();
             let longest = f64::from(longest);
             assert!((longest * 0.8..=longest).contains(&wait), "{failures}: {wait}");

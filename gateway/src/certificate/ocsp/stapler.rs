@@ -154,7 +154,13 @@ impl Stapler {
             // Fails only if the task has panicked, which was printed.
             let _ = self.work.send(Followed { certificate: Arc::downgrade(certificate), fetch });
         } else if slot.must_staple() && certificate.ocsp_file().is_none() {
-            report(certificate, &slot, &OcspError::NoSource, None, "must-staple certificate without a staple");
+            report(
+                certificate,
+                &slot,
+                &OcspError::NoSource,
+                None,
+                "must-staple certificate without a staple",
+            );
         }
     }
 
@@ -166,21 +172,36 @@ impl Stapler {
 
     /// `None` for a certificate that has nothing to do with OCSP.
     fn slot_of(&self, certificate: &Certificate) -> Option<Arc<Slot>> {
-        let mut slots = lock(&self.slots);
-        if let Some(slot) = slots.known.get(certificate.fingerprint()).and_then(Weak::upgrade) {
-            return Some(slot);
+        let fingerprint = certificate.fingerprint();
+        let known = lock(&self.slots).find(fingerprint);
+        if known.is_some() {
+            return known;
         }
+        // Without the lock, since many are loaded at once.
         let features = certificate.chain().first().map(Features::of).unwrap_or_default();
         if features == Features::default() && certificate.ocsp_file().is_none() {
             return None;
         }
-        if slots.known.len() >= slots.crowded {
-            slots.known.retain(|_, slot| slot.strong_count() > 0);
-            slots.crowded = slots.known.len().saturating_mul(2).max(1024);
+        Some(lock(&self.slots).find_or_add(fingerprint, features))
+    }
+}
+
+impl Slots {
+    fn find(&self, fingerprint: &str) -> Option<Arc<Slot>> {
+        self.known.get(fingerprint)?.upgrade()
+    }
+
+    fn find_or_add(&mut self, fingerprint: &str, features: Features) -> Arc<Slot> {
+        if let Some(slot) = self.find(fingerprint) {
+            return slot;
+        }
+        if self.known.len() >= self.crowded {
+            self.known.retain(|_, slot| slot.strong_count() > 0);
+            self.crowded = self.known.len().saturating_mul(2).max(1024);
         }
         let slot = Arc::new(Slot::new(features));
-        slots.known.insert(certificate.fingerprint().into(), Arc::downgrade(&slot));
-        Some(slot)
+        self.known.insert(fingerprint.into(), Arc::downgrade(&slot));
+        slot
     }
 }
 
@@ -387,7 +408,10 @@ impl Task {
         if slot.has_just_expired(unix_now()) {
             self.shared.stale.fetch_add(1, Memory::Relaxed);
             let must_staple = slot.must_staple();
-            warn!(certificate = certificate.id(), must_staple, "OCSP staple has run out and is not sent any more");
+            warn!(
+                certificate = certificate.id(),
+                must_staple, "OCSP staple has run out and is not sent any more"
+            );
         }
         if !followed.fetch {
             // Without one it is over: the next file brings a place of its own.
@@ -497,7 +521,13 @@ fn report(
 ) {
     if slot.fail(error, file) {
         let (status, must_staple) = (slot.status().word(), slot.must_staple());
-        warn!(certificate = certificate.id(), error = error_chain(error), staple = status, must_staple, "{message}");
+        warn!(
+            certificate = certificate.id(),
+            error = error_chain(error),
+            staple = status,
+            must_staple,
+            "{message}"
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use der::asn1::{BitString, OctetString};
@@ -18,8 +19,11 @@ use x509_ocsp::{
     SingleResponse,
 };
 
-use super::request;
-use crate::certificate::x509;
+use super::{Stapler, request};
+use crate::certificate::load::{self, Identity};
+use crate::certificate::{Certificate, unix_now, x509};
+use crate::config::Ocsp;
+use crate::freshness::Contents;
 
 pub(super) const SHA1: &str = "1.3.14.3.2.26";
 pub(super) const SHA256: &str = "2.16.840.1.101.3.4.2.1";
@@ -35,6 +39,38 @@ pub(super) struct Leaf {
     /// Leaf and issuer.
     pub(super) chain_pem: String,
     pub(super) key_pem: String,
+}
+
+/// A value made of the certificate's files, as after each reload.
+pub(super) fn certificate(leaf: &Leaf, file: Option<&[u8]>) -> Arc<Certificate> {
+    let identity =
+        Identity { id: "a".into(), tags: Arc::default(), allow_readable_keys: false, serve_expired: false };
+    let contents = |path: &str, bytes: &[u8]| {
+        let (bytes, age) = (bytes.to_vec(), Duration::ZERO);
+        Contents { path: path.into(), bytes, mode: 0o600, age, trouble: None }
+    };
+    let mut files =
+        vec![contents("a.crt", leaf.chain_pem.as_bytes()), contents("a.key", leaf.key_pem.as_bytes())];
+    files.extend(file.map(|file| contents("a.ocsp", file)));
+    Arc::new(load::certificate(&identity, &files, unix_now()).unwrap())
+}
+
+/// A certificate, and what gives it another staple each time.
+pub(crate) fn stapled_by_turns() -> (Arc<Certificate>, impl FnMut() -> Vec<u8>) {
+    let authority = Authority::new("Issuer");
+    let leaf = authority.leaf(1, vec![tls_features(&[5])]);
+    let stapler = Stapler::default();
+    let adopted = certificate(&leaf, None);
+    stapler.adopt(&adopted, Ocsp::Files);
+    let mut left = 3600;
+    let next_staple = move || {
+        left += 1;
+        let answer = Answer { next_update: Some(unix_now() + left), ..Answer::good(unix_now()) };
+        let response = answer.signed(&leaf.der, &authority.der(), &authority.signer());
+        stapler.adopt(&certificate(&leaf, Some(&response)), Ocsp::Files);
+        response
+    };
+    (adopted, next_staple)
 }
 
 /// Who signs a response.

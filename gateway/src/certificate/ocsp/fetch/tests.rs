@@ -78,7 +78,9 @@ fn only_http_urls_with_a_host_name_a_responder() {
     for good in ["http://ocsp.example", "HTTP://ocsp.example:8080/a?b", "http://[::1]/"] {
         Responder::parse(good).unwrap();
     }
-    for bad in ["", "https://ocsp.example", "ldap://x/", "http://", "http://user@x/", "/path", "x", "http://a b/"] {
+    for bad in
+        ["", "https://ocsp.example", "ldap://x/", "http://", "http://user@x/", "/path", "x", "http://a b/"]
+    {
         assert!(matches!(Responder::parse(bad), Err(OcspError::Url { .. })), "{bad}");
     }
 }

@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::certificate::ocsp::features::Features;
 use crate::certificate::ocsp::test_responder::{
     self as responder, Answer, Authority, Leaf, names_responder, tls_features,
 };
-use crate::certificate::ocsp::features::Features;
 
 const NOW: i64 = 1_800_000_000;
 
@@ -114,7 +114,10 @@ fn a_response_that_does_not_hold_now_is_refused() {
 #[test]
 fn only_the_status_good_is_stapled() {
     let error = refused(&Answer::revoked(NOW));
-    assert!(matches!(&error, OcspError::Revoked { since: Some(since) } if since == "2027-01-15T06:00:00Z"), "{error}");
+    assert!(
+        matches!(&error, OcspError::Revoked { since: Some(since) } if since == "2027-01-15T06:00:00Z"),
+        "{error}"
+    );
     let unknown = Answer { status: CertStatus::unknown(), ..Answer::good(NOW) };
     assert!(matches!(refused(&unknown), OcspError::Unknown));
 }

@@ -3,26 +3,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::certificate::load::{self, Identity};
 use crate::certificate::ocsp::Status;
 use crate::certificate::ocsp::test_responder::{
-    Answer, Authority, Leaf, Responder as Server, http, names_responder, tls_features,
+    Answer, Authority, Leaf, Responder as Server, certificate, http, names_responder, tls_features,
 };
-use crate::freshness::Contents;
-
-/// A value made of the certificate's files, as after each reload.
-fn certificate(leaf: &Leaf, file: Option<&[u8]>) -> Arc<Certificate> {
-    let identity =
-        Identity { id: "a".into(), tags: Arc::default(), allow_readable_keys: false, serve_expired: false };
-    let contents = |path: &str, bytes: &[u8]| {
-        let (bytes, age) = (bytes.to_vec(), Duration::ZERO);
-        Contents { path: path.into(), bytes, mode: 0o600, age, trouble: None }
-    };
-    let mut files =
-        vec![contents("a.crt", leaf.chain_pem.as_bytes()), contents("a.key", leaf.key_pem.as_bytes())];
-    files.extend(file.map(|file| contents("a.ocsp", file)));
-    Arc::new(load::certificate(&identity, &files, unix_now()).unwrap())
-}
 
 fn adopted(stapler: &Stapler, leaf: &Leaf, file: Option<&[u8]>, mode: Ocsp) -> Arc<Certificate> {
     let certificate = certificate(leaf, file);
@@ -230,8 +214,7 @@ async fn a_responder_that_is_down_does_not_hold_up_the_others() {
     // Accepts by the kernel's hand only, and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
-    let settings =
-        Settings { at_once: 2, timeout: Duration::from_millis(100), ..Settings::default() };
+    let settings = Settings { at_once: 2, timeout: Duration::from_millis(100), ..Settings::default() };
     let stapler = started(settings, None);
     let dead: Vec<_> = (0..200)
         .map(|serial| {
@@ -270,4 +253,17 @@ async fn nobody_is_asked_before_the_start() {
     stapler.start();
     stapler.start();
     until("the staple", || stapled(&certificate).as_ref() == Some(&response)).await;
+}
+
+#[tokio::test]
+async fn slots_of_certificates_that_are_gone_are_forgotten() {
+    let authority = Authority::new("Issuer");
+    let stapler = Stapler::default();
+    let leaf = authority.leaf(1, vec![tls_features(&[5])]);
+    let kept = adopted(&stapler, &leaf, None, Ocsp::Files);
+    for number in 0..5000 {
+        lock(&stapler.slots).find_or_add(&format!("{number:064x}"), Features::default());
+    }
+    assert!(lock(&stapler.slots).known.len() <= 1025);
+    assert!(Arc::ptr_eq(&stapler.slot_of(&kept).unwrap(), kept.staples().unwrap()));
 }
