@@ -12,9 +12,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use handfast_plugin_host::{ClientHello, KeyAlgorithm};
-use rustls::SignatureScheme;
 use rustls::pki_types::CertificateDer;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 
 pub mod expiry;
 pub mod load;
@@ -26,16 +25,23 @@ pub mod store;
 
 mod distinguished_name;
 mod index;
+mod issuers;
+mod key;
 mod x509;
 
 pub use load::CertificateError;
 pub use peer::{Peer, PeerError};
 pub use store::{CertificateStore, Ensured, Finding, StoreError};
 
+use issuers::Issuers;
+use key::PrivateKey;
+
 /// A pair that passed every check. Its `Debug` shows the id and the fingerprint, never key material.
 pub struct Certificate {
     id: Arc<str>,
-    key: Arc<CertifiedKey>,
+    leaf: CertificateDer<'static>,
+    issuers: Issuers,
+    key: Arc<PrivateKey>,
     facts: x509::Facts,
     /// Ordered by key.
     tags: Arc<[(String, String)]>,
@@ -64,14 +70,23 @@ impl Certificate {
         self.facts.names.iter().any(|own| *own == *name || wildcard.as_deref() == Some(own))
     }
 
-    /// Chain and signer, for rustls.
-    pub fn certified_key(&self) -> &Arc<CertifiedKey> {
-        &self.key
+    /// Chain and signer, for rustls. Copies the chain: whoever answers more than one handshake with it keeps it.
+    pub fn certified_key(&self) -> CertifiedKey {
+        CertifiedKey::new(self.chain().cloned().collect(), Arc::clone(&self.key) as Arc<dyn SigningKey>)
     }
 
     /// From the leaf on.
-    pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.key.cert
+    pub fn chain(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        std::iter::once(&self.leaf).chain(self.issuers.iter())
+    }
+
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        &self.leaf
+    }
+
+    /// The certificates behind the leaf, the leaf's issuer first. Empty where the file holds the leaf alone.
+    pub fn issuers(&self) -> &[CertificateDer<'static>] {
+        &self.issuers
     }
 
     /// SHA-256 of the leaf's DER in lower-case hexadecimal.
@@ -161,12 +176,9 @@ impl Certificate {
     ) -> bool {
         let tls13 = protocol_versions.contains(&0x0304);
         // RFC 8446 section 4.2.3: PKCS#1 v1.5 (the schemes 0x--01) does not sign TLS 1.3 handshakes.
-        let offered: Vec<SignatureScheme> = signature_schemes
-            .iter()
-            .filter(|scheme| !(tls13 && **scheme & 0x00ff == 0x01))
-            .map(|scheme| SignatureScheme::from(*scheme))
-            .collect();
-        let signs = self.key.key.choose_scheme(&offered).is_some();
+        let is_for_version = |scheme: u16| !(tls13 && scheme & 0x00ff == 0x01);
+        let own = schemes(self.facts.key_algorithm);
+        let signs = own.iter().any(|scheme| is_for_version(*scheme) && signature_schemes.contains(scheme));
         signs && (tls13 || cipher_suites.iter().any(|suite| self.authenticates(*suite)))
     }
 
@@ -181,6 +193,19 @@ impl Certificate {
             KeyAlgorithm::Other => false,
             _ => matches!(suite, 0xc02b | 0xc02c | 0xcca9),
         }
+    }
+}
+
+/// The schemes that rustls signs with (RFC 8446 section 4.2.3). Said here, so that choosing a certificate does not make its
+/// key ready.
+fn schemes(algorithm: KeyAlgorithm) -> &'static [u16] {
+    match algorithm {
+        KeyAlgorithm::Rsa => &[0x0806, 0x0805, 0x0804, 0x0601, 0x0501, 0x0401],
+        KeyAlgorithm::EcdsaP256 => &[0x0403],
+        KeyAlgorithm::EcdsaP384 => &[0x0503],
+        KeyAlgorithm::EcdsaP521 => &[0x0603],
+        KeyAlgorithm::Ed25519 => &[0x0807],
+        KeyAlgorithm::Other => &[],
     }
 }
 
@@ -232,7 +257,7 @@ impl handfast_plugin_host::Certificate for Certificate {
     }
 
     fn der(&self) -> Vec<u8> {
-        self.key.cert.first().map(|leaf| leaf.to_vec()).unwrap_or_default()
+        self.leaf.to_vec()
     }
 
     fn tags(&self) -> Vec<(String, String)> {

@@ -54,6 +54,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io::ErrorKind::NotFound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -205,7 +206,34 @@ impl<T: Send + Sync + 'static> Fresh<T> {
         let files: Files = files.into();
         let reading = read_on(&background, &files, limit).await;
         let (seen, settled) = (reading.seen.clone(), reading.settled);
-        match judge(&loader, &background, &files, reading, |_| None).await {
+        let judged = judge(&loader, &background, &files, reading, |_| None).await;
+        Self::first(files, limit, loader, background, seen, settled, judged)
+    }
+
+    /// The same on a thread that may block, without a task for each step: for whoever loads many values.
+    pub fn load_blocking(
+        files: impl Into<Files>,
+        limit: usize,
+        loader: Arc<dyn Load<T>>,
+        background: Handle,
+    ) -> Result<Arc<Self>, NotLoaded> {
+        let files: Files = files.into();
+        let reading = file::read_together(&files, limit);
+        let (seen, settled) = (reading.seen.clone(), reading.settled);
+        let judged = judge_blocking(&loader, &background, &files, reading);
+        Self::first(files, limit, loader, background, seen, settled, judged)
+    }
+
+    fn first(
+        files: Files,
+        limit: usize,
+        loader: Arc<dyn Load<T>>,
+        background: Handle,
+        seen: Box<[Seen]>,
+        settled: bool,
+        judged: Result<(Arc<T>, [u8; 32]), Failure>,
+    ) -> Result<Arc<Self>, NotLoaded> {
+        match judged {
             Ok((value, digest)) => {
                 let doubt = if settled { Doubt::Never } else { Doubt::Always };
                 let state = State { value, digest, seen, doubt, attempt: 0, failure: None };
@@ -510,24 +538,53 @@ async fn judge<T: Send + Sync + 'static>(
     known: impl FnOnce(&[u8; 32]) -> Option<Result<Arc<T>, Failure>>,
 ) -> Result<(Arc<T>, [u8; 32]), Failure> {
     let gone = files.is_gone(&reading.seen);
-    let contents = reading.contents.map_err(|error| {
-        let retry = error.is_passing().then_some(PASSING);
-        Failure { reason: Arc::new(error), digest: None, retry, gone }
-    })?;
-    let digest = digest(&contents);
+    let (contents, digest) = unpack(reading, gone)?;
     if let Some(answer) = known(&digest) {
         return answer.map(|value| (value, digest));
     }
     // In a task of its own, so that a loader that panics refuses these files and nothing else.
     let task = loader.clone();
-    let loaded = match background.spawn(async move { task.load(contents).await }).await {
-        Ok(loaded) => loaded,
-        Err(_panicked) => Err(Refusal { reason: Arc::new(Panicked), retry: Some(PASSING) }),
-    };
+    let loaded = background.spawn(async move { task.load(contents).await }).await;
+    verdict(loaded.unwrap_or_else(|_panicked| Err(panicked())), digest, gone)
+}
+
+/// The same on this thread, with nothing known.
+fn judge_blocking<T: Send + Sync + 'static>(
+    loader: &Arc<dyn Load<T>>,
+    background: &Handle,
+    files: &Files,
+    reading: Reading,
+) -> Result<(Arc<T>, [u8; 32]), Failure> {
+    let gone = files.is_gone(&reading.seen);
+    let (contents, digest) = unpack(reading, gone)?;
+    // The loader's state is behind locks that outlive a panic, as it would be in a task.
+    let load = AssertUnwindSafe(|| background.block_on(loader.load(contents)));
+    let loaded = catch_unwind(load).unwrap_or_else(|_panicked| Err(panicked()));
+    verdict(loaded, digest, gone)
+}
+
+fn unpack(reading: Reading, gone: bool) -> Result<(Vec<Contents>, [u8; 32]), Failure> {
+    let contents = reading.contents.map_err(|error| {
+        let retry = error.is_passing().then_some(PASSING);
+        Failure { reason: Arc::new(error), digest: None, retry, gone }
+    })?;
+    let digest = digest(&contents);
+    Ok((contents, digest))
+}
+
+fn verdict<T>(
+    loaded: Result<Arc<T>, Refusal>,
+    digest: [u8; 32],
+    gone: bool,
+) -> Result<(Arc<T>, [u8; 32]), Failure> {
     match loaded {
         Ok(value) => Ok((value, digest)),
         Err(Refusal { reason, retry }) => Err(Failure { reason, digest: Some(digest), retry, gone }),
     }
+}
+
+fn panicked() -> Refusal {
+    Refusal { reason: Arc::new(Panicked), retry: Some(PASSING) }
 }
 
 fn doubt(settled: bool, failure: Option<&Failure>) -> Doubt {

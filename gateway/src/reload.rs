@@ -112,6 +112,7 @@ impl Builder {
         let trust = trust(&config, previous)?;
         let Certificates { store: certificates, gate, watch } =
             self.certificates(&config, &policies, previous).await?;
+        certificates.keep_keys(config.certificates.key_cache);
         for listener in &config.listeners {
             if let Some(id) = &listener.default_certificate
                 && certificates.by_id(id).is_none()

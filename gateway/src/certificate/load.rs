@@ -12,13 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::Error as TlsError;
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
-use rustls::{Error as TlsError, InconsistentKeys};
+use rustls::server::ParsedCertificate;
+use rustls::sign::SigningKey;
 
-use super::Certificate;
+use super::key::PrivateKey;
 use super::x509::{self, Facts};
+use super::{Certificate, issuers};
 use crate::config::ConfigError;
 use crate::freshness::{Contents, ReadError, Refusal};
 
@@ -81,15 +83,18 @@ pub fn certificate(
     };
     let facts = Facts::of(leaf);
     check_strength(&chain_file.path, leaf, &facts)?;
-    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
-        .map_err(|source| CertificateError::UnsupportedKey { path: key_file.path.clone(), source })?;
-    let key = CertifiedKey::new(chain.clone(), key);
-    check_match(&key, &chain_file.path, &key_file.path)?;
+    let unsupported = |source| CertificateError::UnsupportedKey { path: key_file.path.clone(), source };
+    let (key, ready) = PrivateKey::new(key).map_err(unsupported)?;
+    check_match(ready.as_ref(), &chain, &chain_file.path, &key_file.path)?;
     check_order(&chain_file.path, &parsed)?;
     check_validity(&chain_file.path, leaf, &facts, now, identity.serve_expired)?;
+    let mut issuers = chain;
+    let leaf = issuers.remove(0);
     Ok(Certificate {
         id: identity.id.clone(),
-        key: Arc::new(key),
+        leaf,
+        issuers: issuers::shared(issuers),
+        key,
         facts,
         is_required: settings.required,
         tags: settings.over(&identity.tags),
@@ -109,7 +114,7 @@ pub(super) fn check_complete(
     files: &[Contents],
 ) -> Result<(), CertificateError> {
     match files.first() {
-        Some(file) if new.key.cert.len() < old.key.cert.len() && file.age < AT_REST => {
+        Some(file) if new.issuers.len() < old.issuers.len() && file.age < AT_REST => {
             Err(CertificateError::ShortChain { path: file.path.clone() })
         }
         _ => Ok(()),
@@ -189,29 +194,32 @@ fn check_strength(
     Ok(())
 }
 
-fn check_match(key: &CertifiedKey, chain_path: &Path, key_path: &Path) -> Result<(), CertificateError> {
-    let source = match key.keys_match() {
-        Ok(()) => return Ok(()),
-        Err(TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            return Err(CertificateError::KeyMismatch {
+fn check_match(
+    key: &dyn SigningKey,
+    chain: &[CertificateDer<'static>],
+    chain_path: &Path,
+    key_path: &Path,
+) -> Result<(), CertificateError> {
+    let own = key.public_key();
+    let belongs = |certificate| -> Result<bool, TlsError> {
+        Ok(Some(ParsedCertificate::try_from(certificate)?.subject_public_key_info()) == own)
+    };
+    match chain.first().map(belongs) {
+        Some(Ok(true)) => Ok(()),
+        Some(Err(source)) => Err(CertificateError::Unusable { path: chain_path.to_owned(), source }),
+        _ => {
+            let later = chain.iter().skip(1).any(|certificate| belongs(certificate).is_ok_and(|does| does));
+            // The key of a chain whose order is wrong matches a certificate, but not the first.
+            let hint = match later {
+                true => "it belongs to a later certificate of the file: put the leaf first",
+                false => "replace both, or wait for whatever is replacing them to finish",
+            };
+            Err(CertificateError::KeyMismatch {
                 chain: chain_path.to_owned(),
                 key: key_path.to_owned(),
-                hint: mismatch_hint(key),
-            });
+                hint,
+            })
         }
-        Err(source) => source,
-    };
-    Err(CertificateError::Unusable { path: chain_path.to_owned(), source })
-}
-
-/// The key of a chain whose order is wrong matches a certificate, but not the first.
-fn mismatch_hint(key: &CertifiedKey) -> &'static str {
-    let matches_other = key.cert.iter().skip(1).any(|certificate| {
-        CertifiedKey::new(vec![certificate.clone()], key.key.clone()).keys_match().is_ok()
-    });
-    match matches_other {
-        true => "it belongs to a later certificate of the file: put the leaf first",
-        false => "replace both, or wait for whatever is replacing them to finish",
     }
 }
 

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::runtime::Handle;
 
 use super::index::Index;
+use super::key::KeyCache;
 use super::names::{normalise, wildcard_of};
 use super::ocsp::Stapler;
 use super::source::directory::{Candidate, Tree};
@@ -59,6 +60,7 @@ pub struct CertificateStore {
     own_tags: Index<usize>,
     /// Pairs that never went live, or were withdrawn, by their source and first file.
     refused: Mutex<HashMap<(usize, PathBuf), Refused>>,
+    keys: Arc<KeyCache>,
     generation: Arc<Generation>,
     tally: Tally,
     me: Weak<Self>,
@@ -107,6 +109,7 @@ impl CertificateStore {
             writing: Mutex::new(()),
             own_tags: Index::new(),
             refused: Mutex::default(),
+            keys: Arc::default(),
             generation,
             tally: Tally::default(),
             me: me.clone(),
@@ -189,6 +192,11 @@ impl CertificateStore {
         };
         self.tally.kept.fetch_add(1, Ordering::Relaxed);
         Ensured::Kept { certificate: current, why }
+    }
+
+    /// How many private keys are kept ready for signing, at most. Takes effect as keys are used.
+    pub fn keep_keys(&self, most: usize) {
+        self.keys.set_capacity(most);
     }
 
     /// Pairs that are live.

@@ -132,7 +132,7 @@ impl Admitted {
     fn new(certificate: &Arc<Certificate>) -> Self {
         Self {
             certificate: Arc::clone(certificate),
-            plain: Arc::clone(certificate.certified_key()),
+            plain: Arc::new(certificate.certified_key()),
             stapled: ArcSwapOption::empty(),
         }
     }

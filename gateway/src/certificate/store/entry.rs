@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use tracing::{info, warn};
+use zeroize::Zeroize;
 
 use super::{CertificateStore, Source};
 use crate::certificate::load::{self, Identity, MAX_FILE_SIZE};
@@ -40,7 +41,8 @@ impl Refused {
 }
 
 impl CertificateStore {
-    pub(super) async fn load(&self, position: usize, candidate: Candidate) -> Result<Arc<Entry>, Refused> {
+    /// Blocks, and waits for the gate as well: the loading of many pairs has threads of its own.
+    pub(super) fn load(&self, position: usize, candidate: Candidate) -> Result<Arc<Entry>, Refused> {
         let refused =
             |candidate, reason, not_loaded| Refused { candidate, source: position, reason, not_loaded };
         let Some(source) = self.sources.get(position) else {
@@ -53,7 +55,7 @@ impl CertificateStore {
         }
         let loader = Arc::new(Loader::new(source, &candidate.id, self));
         let files = candidate.all_files(source.config.ocsp != Ocsp::Off);
-        match Fresh::load(files, MAX_FILE_SIZE, loader, self.background.clone()).await {
+        match Fresh::load_blocking(files, MAX_FILE_SIZE, loader, self.background.clone()) {
             Ok(fresh) => Ok(Arc::new(Entry { id: candidate.id, source: source.config.clone(), fresh })),
             Err(not_loaded) => Err(refused(candidate, not_loaded.reason.clone(), Some(not_loaded))),
         }
@@ -86,9 +88,27 @@ impl Loader {
     }
 }
 
+/// Files that may hold a private key, overwritten before their memory is given back.
+struct Wiped(Vec<Contents>);
+
+impl std::ops::Deref for Wiped {
+    type Target = [Contents];
+
+    fn deref(&self) -> &[Contents] {
+        &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(|file| file.bytes.zeroize());
+    }
+}
+
 impl Load<Certificate> for Loader {
     fn load(&self, files: Vec<Contents>) -> LoadFuture<'_, Certificate> {
         Box::pin(async move {
+            let files = Wiped(files);
             let certificate = load::certificate(&self.identity, &files, unix_now());
             let certificate = Arc::new(certificate.map_err(CertificateError::into_refusal)?);
             let store = self.store.upgrade();
@@ -96,6 +116,9 @@ impl Load<Certificate> for Loader {
                 load::check_complete(&certificate, &old, &files).map_err(CertificateError::into_refusal)?;
             }
             drop(files);
+            if let Some(store) = &store {
+                certificate.key.keep_in(&store.keys);
+            }
             if let Some(store) = &store {
                 store.stapler.adopt(&certificate, self.ocsp);
             }

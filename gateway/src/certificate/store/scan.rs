@@ -316,12 +316,7 @@ impl CertificateStore {
             candidates.into_iter().partition(|candidate| ids.insert(candidate.id.clone()));
         for batch in [candidates, later] {
             let store = self.clone();
-            let loaded = self
-                .each(batch, move |candidate| {
-                    let store = store.clone();
-                    async move { store.load(position, candidate).await }
-                })
-                .await;
+            let loaded = self.each_blocking(batch, move |candidate| store.load(position, candidate)).await;
             let mut entries = Vec::new();
             for loaded in loaded {
                 match loaded {
@@ -374,6 +369,34 @@ impl CertificateStore {
         self.sources.get(position).is_some_and(|source| source.scans.begun.load(Ordering::SeqCst) > 0)
     }
 
+    /// Runs `work` on every item, as many at a time as there are processors, each on a thread that may block, and returns
+    /// the results in no order.
+    async fn each_blocking<I, O>(
+        &self,
+        items: Vec<I>,
+        work: impl Fn(I) -> O + Clone + Send + 'static,
+    ) -> Vec<O>
+    where
+        I: Send + 'static,
+        O: Send + 'static,
+    {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+        let items = Arc::new(Mutex::new(items.into_iter()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..workers {
+            let (items, work) = (items.clone(), work.clone());
+            let worker = move || {
+                let mut results = Vec::new();
+                loop {
+                    let Some(item) = lock(&items).next() else { return results };
+                    results.push(work(item));
+                }
+            };
+            tasks.spawn_blocking_on(worker, &self.background);
+        }
+        gathered(tasks).await
+    }
+
     /// Runs `work` on every item, as many at a time as there are processors, and returns the results in no order.
     async fn each<I, O, F>(&self, items: Vec<I>, work: impl Fn(I) -> F + Clone + Send + 'static) -> Vec<O>
     where
@@ -395,10 +418,14 @@ impl CertificateStore {
             };
             tasks.spawn_on(worker, &self.background);
         }
-        let mut results = Vec::new();
-        while let Some(finished) = tasks.join_next().await {
-            results.extend(finished.unwrap_or_default());
-        }
-        results
+        gathered(tasks).await
     }
+}
+
+async fn gathered<O: 'static>(mut tasks: tokio::task::JoinSet<Vec<O>>) -> Vec<O> {
+    let mut results = Vec::new();
+    while let Some(finished) = tasks.join_next().await {
+        results.extend(finished.unwrap_or_default());
+    }
+    results
 }

@@ -87,7 +87,7 @@ impl Status {
     /// What clients are sent, leaf first. Parses it, which takes some 10 us for each.
     pub fn chain(&self) -> Vec<Link> {
         let Some(certificate) = &self.certificate else { return Vec::new() };
-        let parsed = certificate.chain().iter().filter_map(x509::parse);
+        let parsed = certificate.chain().filter_map(x509::parse);
         let link = |parsed: X509Certificate<'_>| Link {
             subject: distinguished_name::to_string(parsed.subject()),
             not_after: parsed.validity().not_after.timestamp(),
