@@ -1,4 +1,4 @@
-//! One operation: connect, shake hands, see that the server finished too, close.
+//! One operation: connect, shake hands, see that the server finished too (or send one request and read its answer), close.
 //!
 //! A TLS 1.3 client is done before the server has read its last flight. The server's ticket shows that it has, so the
 //! client waits for one before it closes, as a client with a request would: a goodbye in the same packet as the last
@@ -26,6 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::certificate::NameOnly;
+use crate::request::Request;
 use crate::{Cipher, Group, Version};
 
 /// No server under test may take longer; one that does is counted as an error.
@@ -41,6 +42,8 @@ pub(crate) struct Client {
     pub(crate) cipher: Cipher,
     pub(crate) alpn: String,
     pub(crate) resume: bool,
+    /// Send a request on each connection, over the protocol of `alpn`.
+    pub(crate) request: bool,
 }
 
 /// Makes connections to one server.
@@ -51,6 +54,7 @@ pub(crate) struct Handshakes {
     connector: TlsConnector,
     /// TLS 1.2 servers send their tickets before they finish: there the handshake's end is enough.
     ticket_follows: bool,
+    request: Option<Request>,
 }
 
 /// An operation that went well.
@@ -72,6 +76,7 @@ impl Handshakes {
             next: AtomicUsize::new(0),
             connector: TlsConnector::from(Arc::new(config(client)?)),
             ticket_follows: client.version == Version::Tls13,
+            request: client.request.then(|| Request::over(&client.alpn)),
         })
     }
 
@@ -93,6 +98,27 @@ impl Handshakes {
             .unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "the server takes too long")))
     }
 
+    /// A connection on which all is said, to be kept.
+    pub(crate) async fn held(&self) -> io::Result<TlsStream<TcpStream>> {
+        let held = async {
+            let mut stream = self.shake_hands().await?;
+            self.converse(&mut stream).await?;
+            Ok(stream)
+        };
+        tokio::time::timeout(PATIENCE, held)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "the server takes too long")))
+    }
+
+    /// What the server has to show before the connection may close.
+    async fn converse(&self, stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+        match &self.request {
+            Some(request) => request.exchange(stream).await,
+            None if self.ticket_follows => ticket(stream).await,
+            None => Ok(()),
+        }
+    }
+
     async fn shake_hands(&self) -> io::Result<TlsStream<TcpStream>> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let name = turn.checked_rem(self.server_names.len()).and_then(|turn| self.server_names.get(turn));
@@ -108,11 +134,9 @@ impl Handshakes {
         let latency = begun.elapsed();
         let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
 
-        if self.ticket_follows {
-            ticket(&mut stream).await?;
-        }
+        self.converse(&mut stream).await?;
         stream.shutdown().await?;
-        match stream.read(&mut [0; 64]).await {
+        match last_read(&mut stream).await {
             Ok(0) => Ok(Done { latency, resumed }),
             // nginx closes without a goodbye of its own.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Done { latency, resumed }),
@@ -120,6 +144,17 @@ impl Handshakes {
                 Err(io::Error::new(ErrorKind::InvalidData, "the server said something nobody asked for"))
             }
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// What comes after the goodbye. With HTTP/2 the server may still acknowledge something, or say its own.
+async fn last_read(stream: &mut TlsStream<TcpStream>) -> io::Result<usize> {
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    loop {
+        match stream.read(&mut [0; 256]).await {
+            Ok(1..) if is_http2 => {}
+            end => return end,
         }
     }
 }

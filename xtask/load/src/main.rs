@@ -17,7 +17,9 @@ use rustls::pki_types::{InvalidDnsNameError, ServerName};
 mod certificate;
 mod change;
 mod handshake;
+mod hold;
 mod report;
+mod request;
 mod run;
 
 use run::Bounds;
@@ -39,7 +41,7 @@ struct Arguments {
     #[arg(long, default_value_t = 32)]
     connections: usize,
     /// Stop after this many seconds
-    #[arg(long, required_unless_present_any = ["count", "until_changed"])]
+    #[arg(long, required_unless_present_any = ["count", "until_changed", "hold"])]
     seconds: Option<f64>,
     /// Stop after this many handshakes
     #[arg(long)]
@@ -63,6 +65,12 @@ struct Arguments {
     /// once the first is known, and when (microseconds since 1970) the handshake that saw the other began and ended
     #[arg(long, conflicts_with_all = ["seconds", "count"])]
     until_changed: bool,
+    /// Send a request on each connection and read its answer
+    #[arg(long)]
+    request: bool,
+    /// Instead of a load: open this many connections and keep them until standard input ends
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seconds", "count", "until_changed"])]
+    hold: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -115,6 +123,7 @@ fn load(arguments: Arguments) -> Result<()> {
         cipher: arguments.cipher,
         alpn: arguments.alpn,
         resume: arguments.resume,
+        request: arguments.request,
     };
     let mut server_names = arguments.server_names;
     if let Some(file) = &arguments.server_names_file {
@@ -123,6 +132,9 @@ fn load(arguments: Arguments) -> Result<()> {
     let handshakes = Handshakes::new(arguments.address, server_names, &client)?;
     if arguments.until_changed {
         return change::wait(&handshakes);
+    }
+    if let Some(count) = arguments.hold {
+        return hold::hold(handshakes, count, arguments.connections);
     }
     let bounds = Bounds { seconds: arguments.seconds, count: arguments.count };
     let report = run::run(handshakes, arguments.connections, bounds)?;

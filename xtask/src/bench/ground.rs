@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::certificates::{self, Named};
+use super::figure::Keys;
 use super::{package, processor};
 use crate::root;
 
@@ -21,7 +22,6 @@ pub(super) struct Ground {
     pub(super) folder: PathBuf,
     /// What later runs can use again.
     pub(super) kept: PathBuf,
-    pub(super) certificates: Vec<Named>,
     pub(super) gateway: PathBuf,
     pub(super) load: PathBuf,
     pub(super) server_core: usize,
@@ -46,16 +46,25 @@ impl Ground {
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
         }
-        let certificates = certificates::generate(&folder.join("certificates"), NAMES)?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self {
             folder,
             kept: target.join("bench-kept"),
-            certificates,
             gateway: target.join("release/handfast"),
             load: target.join("release/handfast-load"),
             server_core,
             load_core,
         })
+    }
+
+    /// Certificates for the names that the load asks for, and the folder of their files.
+    pub(super) fn certificates(&self, keys: Keys) -> Result<(PathBuf, Vec<Named>)> {
+        let folder = self.folder.join(match keys {
+            Keys::EcdsaP256 => "certificates",
+            Keys::Rsa2048 => "certificates-rsa",
+        });
+        let named = certificates::generate(&folder, keys, NAMES)?;
+        Ok((folder, named))
     }
 }
 

@@ -11,16 +11,34 @@ pub(super) fn ensure(program: &str, package: &str) -> Result<PathBuf> {
     if let Some(path) = find(program) {
         return Ok(path);
     }
-    let missing = format!("`{program}` is not installed: as root, `apt-get install -y {package}`");
+    install(package);
+    match find(program) {
+        Some(path) => Ok(path),
+        None => bail!("`{program}` is not installed: as root, `apt-get install -y {package}`"),
+    }
+}
+
+/// As far as this process may; whether it is there is looked at afterwards.
+fn install(package: &str) {
     if find("apt-get").is_none() || !is_root() {
-        bail!("{missing}");
+        return;
     }
     eprintln!("bench: installing {package}");
-    let installed = apt(&["install", "-y", "--no-install-recommends", package])
-        || (apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", package]));
-    match find(program) {
-        Some(path) if installed => Ok(path),
-        _ => bail!("{missing}"),
+    let install = ["install", "-y", "--no-install-recommends", package];
+    if !apt(&install) && apt(&["update"]) {
+        apt(&install);
+    }
+}
+
+/// Makes sure of a file that Debian's package has.
+pub(super) fn ensure_file(path: &str, package: &str) -> Result<()> {
+    if Path::new(path).is_file() {
+        return Ok(());
+    }
+    install(package);
+    match Path::new(path).is_file() {
+        true => Ok(()),
+        false => bail!("`{path}` is missing: as root, `apt-get install -y {package}`"),
     }
 }
 

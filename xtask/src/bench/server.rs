@@ -1,30 +1,37 @@
 //! A server under test: started on its core, waited for, stopped.
 //!
 //! Settings are as equal as the servers allow: one worker, no logs, session tickets on (two after each TLS 1.3
-//! handshake), no session cache, an accept queue of 4,096. Everything else is the server's default. What the client
-//! fixes (version, group, cipher, protocol) needs no setting.
+//! handshake), no session cache, an accept queue of 4,096, connections to clients and upstreams kept. Everything else is
+//! the server's default. What the client fixes (version, group, cipher, protocol) needs no setting.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::certificates::Named;
 use super::ground::Ground;
 
 mod handfast;
 mod haproxy;
+mod hitch;
 mod nginx;
+mod upstream;
 
-pub(super) use handfast::{HANDFAST, HANDFAST_NO_POLICY, HANDFAST_SCALE};
-pub(super) use haproxy::HAPROXY_SCALE;
-pub(super) use nginx::{NGINX, NGINX_SCALE};
+pub(super) use handfast::{HANDFAST, HANDFAST_CUSTOM, HANDFAST_NO_POLICY, HANDFAST_SCALE};
+pub(super) use haproxy::{HAPROXY, HAPROXY_SCALE};
+pub(super) use hitch::HITCH;
+pub(super) use nginx::{NGINX, NGINX_LUA, NGINX_SCALE};
+pub(super) use upstream::start as start_upstream;
 
 /// A start takes milliseconds, with 100,000 certificates minutes.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// Ten thousand clients, and what else there is.
+pub(super) const DESCRIPTORS: &str = "--nofile=65536:65536";
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A server that can be measured.
@@ -34,7 +41,17 @@ pub(super) struct Subject {
     pub(super) name: &'static str,
     /// In the table.
     pub(super) title: &'static str,
-    pub(super) start: fn(&Ground) -> Result<Server>,
+    pub(super) start: fn(&Ground, &Setting<'_>) -> Result<Server>,
+}
+
+/// What all servers of a figure get.
+#[derive(Debug)]
+pub(super) struct Setting<'a> {
+    /// Where the certificates lie, as `NAME.crt` and `NAME.key`.
+    pub(super) folder: &'a Path,
+    pub(super) certificates: &'a [Named],
+    /// Where requests go, if the figure makes any.
+    pub(super) upstream: Option<SocketAddr>,
 }
 
 /// A running one. Dropped without [`Server::stop`], it is asked to end as well.
@@ -48,10 +65,20 @@ pub(super) struct Server {
 impl Server {
     /// Starts a command on the server's core and waits until it accepts connections.
     fn start(ground: &Ground, name: &str, command: &Command, address: SocketAddr) -> Result<Self> {
+        Self::start_on(ground, ground.server_core, name, command, address)
+    }
+
+    fn start_on(
+        ground: &Ground,
+        core: usize,
+        name: &str,
+        command: &Command,
+        address: SocketAddr,
+    ) -> Result<Self> {
         let log = ground.folder.join(format!("{name}.log"));
         let output = File::create(&log)?;
-        let process = Command::new("taskset")
-            .args(["--cpu-list", &ground.server_core.to_string()])
+        let process = Command::new("prlimit")
+            .args([DESCRIPTORS, "taskset", "--cpu-list", &core.to_string()])
             .arg(command.get_program())
             .args(command.get_args())
             .stdin(Stdio::null())
@@ -68,7 +95,7 @@ impl Server {
         self.address
     }
 
-    /// taskset becomes the server, so its process is the server's.
+    /// prlimit becomes taskset and that the server, so its process is the server's.
     pub(super) fn id(&self) -> u32 {
         self.process.id()
     }
@@ -78,7 +105,7 @@ impl Server {
         let begun = Instant::now();
         while self.process.try_wait()?.is_none() {
             ensure!(begun.elapsed() < PATIENCE, "the server does not stop: {}", self.said());
-            pause();
+            pause(LOOK);
         }
         Ok(())
     }
@@ -90,7 +117,7 @@ impl Server {
                 bail!("the server ended ({status}): {}", self.said());
             }
             ensure!(begun.elapsed() < PATIENCE, "the server does not listen: {}", self.said());
-            pause();
+            pause(LOOK);
         }
         Ok(())
     }
@@ -121,8 +148,8 @@ impl Drop for Server {
     clippy::disallowed_methods,
     reason = "the ban is for workers; here one thread waits for another process"
 )]
-fn pause() {
-    thread::sleep(LOOK);
+pub(super) fn pause(time: Duration) {
+    thread::sleep(time);
 }
 
 /// An address nobody listens on. Another process could take it before the server does; the start fails then.

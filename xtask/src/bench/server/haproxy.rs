@@ -2,45 +2,74 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Server, free_address};
+use super::{Server, Setting, Subject, free_address};
 use crate::bench::ground::Ground;
 use crate::bench::package;
 use crate::bench::population::{Pair, Population};
 use crate::bench::scale::Contender;
 
-/// A folder of certificates; a changed one is handed over by the runtime API, which spares it a reload of all.
-pub(in crate::bench) const HAPROXY_SCALE: Contender =
-    Contender { name: "haproxy", title: "HAProxy (Debian)", start, replace };
+pub(in crate::bench) const HAPROXY: Subject = Subject { name: "haproxy", title: "HAProxy (Debian)", start };
 
-fn start(ground: &Ground, population: &Population) -> Result<Server> {
+/// A folder of certificates; a changed one is handed over by the runtime API, which spares it a reload of all.
+pub(in crate::bench) const HAPROXY_SCALE: Contender = Contender {
+    name: "haproxy",
+    title: "HAProxy (Debian)",
+    start: |ground, population| run(ground, &population.combined(), None),
+    replace,
+};
+
+fn start(ground: &Ground, setting: &Setting<'_>) -> Result<Server> {
+    let folder = ground.folder.join("haproxy/certificates");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    for certificate in setting.certificates {
+        let file = folder.join(format!("{}.pem", certificate.name));
+        fs::write(file, [fs::read(&certificate.chain)?, fs::read(&certificate.key)?].concat())?;
+    }
+    run(ground, &folder, setting.upstream)
+}
+
+fn run(ground: &Ground, certificates: &Path, upstream: Option<SocketAddr>) -> Result<Server> {
     let program = package::ensure("haproxy", "haproxy")?;
     let folder = ground.folder.join("haproxy");
     fs::create_dir_all(&folder)?;
     let address = free_address()?;
-    let (certificates, socket) = (population.combined(), socket(ground));
+    let answer = match upstream {
+        Some(upstream) => format!(
+            "    default_backend origin
+backend origin
+    http-reuse always
+    server origin {upstream}
+"
+        ),
+        None => "    http-request return status 204\n".to_owned(),
+    };
     let config = format!(
         "global
     nbthread 1
-    maxconn 8192
+    maxconn 30000
     ssl-load-extra-files none
     stats socket {socket} level admin
 defaults
     mode http
-    timeout client 30s
+    timeout client 600s
+    timeout http-keep-alive 600s
     timeout connect 5s
     timeout server 30s
 frontend bench
-    bind {address} ssl crt {certificates} ssl-min-ver TLSv1.2 backlog 4096
-    http-request return status 204
-",
-        socket = socket.display(),
+    bind {address} ssl crt {certificates} alpn h2,http/1.1 ssl-min-ver TLSv1.2 backlog 4096
+{answer}",
+        socket = socket(ground).display(),
         certificates = certificates.display(),
     );
     let path = folder.join("haproxy.cfg");

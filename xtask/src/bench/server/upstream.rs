@@ -1,0 +1,52 @@
+//! Where the servers under test send requests: nginx on the load generator's core, which pays for it.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Server, free_address};
+use crate::bench::ground::Ground;
+use crate::bench::package;
+
+/// Bytes of `/1mib`, before the end that the load generator looks for.
+const BODY: usize = 1 << 20;
+
+/// Answers `/` with `ok`, and `/1mib` with a body of that size.
+pub(in crate::bench) fn start(ground: &Ground) -> Result<Server> {
+    let program = package::ensure("nginx", "nginx-light")?;
+    let folder = ground.folder.join("upstream");
+    fs::create_dir_all(&folder)?;
+    let end = b"ok\n";
+    fs::write(folder.join("1mib"), [vec![b'.'; BODY - end.len()], end.to_vec()].concat())?;
+    let address = free_address()?;
+    let config = format!(
+        "daemon off;
+user root;
+worker_processes 1;
+worker_rlimit_nofile 65536;
+pid upstream.pid;
+error_log stderr crit;
+events {{
+    worker_connections 32768;
+}}
+http {{
+    access_log off;
+    sendfile on;
+    keepalive_requests 1000000000;
+    keepalive_timeout 600s;
+    server {{
+        listen {address} backlog=4096;
+        location = / {{ return 200 \"ok\\n\"; }}
+        location = /1mib {{ root {folder}; }}
+    }}
+}}
+",
+        folder = folder.display()
+    );
+    let path = folder.join("nginx.conf");
+    fs::write(&path, config)?;
+    let mut command = Command::new(program);
+    command.arg("-p").arg(&folder).arg("-c").arg(&path);
+    Server::start_on(ground, ground.load_core, "upstream", &command, address)
+}
