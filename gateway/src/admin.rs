@@ -112,7 +112,9 @@ async fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Byt
 }
 
 fn scrape(metrics: &Metrics, snapshots: &Snapshots) -> Result<String, fmt::Error> {
-    let certificates = &snapshots.current().certificates;
+    let snapshot = snapshots.current();
+    metrics.policies(snapshot.policies.slots().iter().map(|slot| slot.counts()).collect());
+    let certificates = &snapshot.certificates;
     let counters = certificates.counters();
     metrics.certificates(CertificateCounts {
         live: certificates.len(),

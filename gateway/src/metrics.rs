@@ -16,10 +16,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 mod expiry;
+mod policies;
 
 pub use expiry::Expiry;
+pub use policies::PolicyCounts;
 
 use expiry::ExpiryCollector;
+use policies::PolicyCollector;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -49,6 +52,7 @@ pub struct Metrics {
     handshake_duration: Histogram,
     policy_calls: Family<Labels, Counter>,
     policy_duration: Family<Labels, Histogram, PolicyBuckets>,
+    policies: PolicyCollector,
     requests: Family<Labels, Counter>,
     request_duration: Family<Labels, Histogram, RequestBuckets>,
     reloads: Family<Labels, Counter>,
@@ -70,6 +74,7 @@ impl Metrics {
             handshake_duration: Histogram::new(HANDSHAKE_SECONDS),
             policy_calls: Family::default(),
             policy_duration: Family::new_with_constructor(PolicyBuckets),
+            policies: PolicyCollector::default(),
             requests: Family::default(),
             request_duration: Family::new_with_constructor(RequestBuckets),
             reloads: Family::default(),
@@ -131,6 +136,7 @@ impl Metrics {
         );
         registry.register("generation", "Number of the newest published change", metrics.generation.clone());
         registry.register_collector(Box::new(metrics.expiry.clone()));
+        registry.register_collector(Box::new(metrics.policies.clone()));
         metrics
     }
 
@@ -196,6 +202,11 @@ impl Metrics {
     /// Which certificates come to their end, as of the last look at all of them.
     pub fn expiry(&self, expiry: Expiry) {
         self.expiry.publish(Arc::new(expiry));
+    }
+
+    /// Takes over what the configured policies count and keep, before a scrape.
+    pub fn policies(&self, counts: Vec<PolicyCounts>) {
+        self.policies.publish(counts);
     }
 
     pub fn generation(&self, generation: u64) {

@@ -91,6 +91,8 @@ impl Builder {
             config: "{}".to_owned(),
             limits: plugin_host::Limits::default(),
             instances: plugin_host::Instances::Fresh,
+            grants: Vec::new(),
+            key_value: plugin_host::KeyValueBounds::default(),
         };
         let embedded = plugin_host::Policy::new(&plugin, settings).await.map_err(BuildError::Embedded)?;
         Ok(Self { host, embedded: Arc::new(embedded), stapler, background, metrics, generation, last })

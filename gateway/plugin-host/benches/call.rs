@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use handfast_plugin_host::{
-    Certificate, Certificates, ClientHello, Connection, Host, HostSettings, Instances, KeyAlgorithm, Limits,
-    Plugin, Policy, PolicySettings,
+    Certificate, Certificates, ClientHello, Connection, Host, HostSettings, Instances, KeyAlgorithm,
+    KeyValueBounds, Limits, Plugin, Policy, PolicySettings,
 };
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -58,7 +58,14 @@ fn measure(host: &Host, name: &str, bytes: &[u8], config: &str) {
 
 fn policy(plugin: &Plugin, config: &str, instances: Instances) -> Policy {
     let limits = Limits::default();
-    let settings = PolicySettings { name: "bench".into(), config: config.into(), limits, instances };
+    let settings = PolicySettings {
+        name: "bench".into(),
+        config: config.into(),
+        limits,
+        instances,
+        grants: Vec::new(),
+        key_value: KeyValueBounds::default(),
+    };
     runtime().block_on(Policy::new(plugin, settings)).expect("the policy starts")
 }
 

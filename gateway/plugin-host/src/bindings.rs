@@ -5,11 +5,7 @@
 //! plain functions that may trap, except `certificates.find`, the only one that may have to wait: a future per host
 //! call costs more than most of the calls themselves.
 
-#![allow(
-    unreachable_pub,
-    dead_code,
-    reason = "generated for the whole world; `counter` and `key-value` are not linked"
-)]
+#![allow(unreachable_pub, dead_code, reason = "generated for the whole world, more than is called")]
 
 wasmtime::component::bindgen!({
     path: "../../wit/v1",

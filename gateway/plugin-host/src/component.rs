@@ -11,6 +11,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::error::LoadError;
+use crate::grant::Grant;
 
 /// Which hooks a component exports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Inspection {
     /// The version of `handfast:policy` it was built for.
     pub interface_version: Option<String>,
     pub imports: Vec<String>,
+    /// What a policy of this component must be granted.
+    pub grants: Vec<Grant>,
     pub exports: Vec<String>,
     pub hooks: Hooks,
     /// Why this gateway would not load it.
@@ -103,6 +106,7 @@ impl Inspection {
             digest: binary.digest.clone(),
             size: binary.size,
             interface_version,
+            grants: imports.iter().filter_map(|import| needed_grant(import)).collect(),
             imports,
             exports,
             hooks,
@@ -124,15 +128,20 @@ fn refusal(hooks: &Hooks, imports: &[String], exports: &[String]) -> Option<Load
         return Some(LoadError::NoHook { exports: exports.to_vec(), supported: SUPPORTED });
     }
     let unlinked = imports.iter().find(|name| match Interface::parse(name) {
-        Some(interface) => !LINKED.contains(&interface.name),
+        Some(interface) => !LINKED.contains(&interface.name) && Grant::of_interface(interface.name).is_none(),
         None => true,
     });
     unlinked.map(|import| LoadError::Import { import: import.clone(), remedy: remedy(import) })
 }
 
+/// What a policy must be granted to import this.
+pub(crate) fn needed_grant(import: &str) -> Option<Grant> {
+    Interface::parse(import).and_then(|interface| Grant::of_interface(interface.name))
+}
+
 fn remedy(import: &str) -> &'static str {
     if import.starts_with(PACKAGE) {
-        "build it against the world `handfast:policy/imports`, which has what every gateway provides"
+        "build it against the world `handfast:policy/granted-imports`, which has everything there is"
     } else if import.starts_with("wasi:") {
         "policies run without WASI; build for wasm32-unknown-unknown, or let the tool that makes the component \
          stub WASI out (`--stub-wasi`)"

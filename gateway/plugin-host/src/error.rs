@@ -60,6 +60,15 @@ pub enum LoadError {
     #[error("the component imports `{import}`, which this gateway does not provide: {remedy}")]
     Import { import: String, remedy: &'static str },
     #[error(
+        "the component imports `{import}`, which this policy was not granted; if it may have it, its [[policy]] \
+         table needs the line `{line}`"
+    )]
+    NotGranted {
+        import: String,
+        /// The line that grants all that the component imports, beside what is granted already.
+        line: String,
+    },
+    #[error(
         "the component imports a function or type that version {supported} of `handfast:policy` does not have: \
          build it against an unchanged copy of `wit`"
     )]

@@ -29,6 +29,7 @@ use crate::cache::CodeCache;
 use crate::component::{Binary, Inspection};
 use crate::error::{FRAMES, HostError, LoadError};
 use crate::imports::{self, State};
+use crate::kept::Registry;
 use crate::limits::{MAX_MEMORY, TABLE_ELEMENTS};
 use crate::plugin::Plugin;
 
@@ -58,6 +59,7 @@ pub struct Host {
 
 struct Shared {
     linker: Linker<State>,
+    registry: Registry,
     code_cache: Option<CodeCache>,
     max_component: usize,
     engine: Engine,
@@ -72,10 +74,13 @@ impl Host {
         let engine =
             Engine::new(&config).map_err(|error| HostError::Engine { instances, source: error.into() })?;
         let linker = imports::linker(&engine).map_err(|error| HostError::Interface(error.into()))?;
+        let registry = Registry::default();
         let clock = Clock::start(engine.clone()).map_err(HostError::Clock)?;
         let code_cache = settings.code_cache.as_deref().and_then(usable_cache);
         let max_component = settings.max_component;
-        Ok(Self { shared: Arc::new(Shared { linker, code_cache, max_component, engine, _clock: clock }) })
+        Ok(Self {
+            shared: Arc::new(Shared { linker, registry, code_cache, max_component, engine, _clock: clock }),
+        })
     }
 
     /// Compiles (or finds in the cache), checks and links a component. `name` is for messages.
@@ -105,6 +110,10 @@ impl Host {
         let Ok(binary) = Binary::parse(bytes, self.shared.max_component) else { return false };
         let key = CodeCache::key(self.engine(), &binary.digest);
         self.shared.code_cache.as_ref().is_some_and(|cache| cache.has(&key))
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.shared.registry
     }
 
     pub(crate) fn engine(&self) -> &Engine {

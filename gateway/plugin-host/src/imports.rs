@@ -13,7 +13,6 @@
 mod handles;
 pub(crate) mod resources;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,8 +22,10 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::handles::Handles;
 use self::resources::{LentCertificate, LentPeerCertificate};
-use crate::bindings::handfast::policy::{certificates, clock, log, random, types};
+use crate::bindings::handfast::policy::{certificates, clock, counter, key_value, log, random, types};
 use crate::error::Stop;
+use crate::kept::Ledger;
+use crate::key_value::KeyValue;
 use crate::limits::{Account, LOG_LINE_BYTES, Limits};
 use crate::text::printable;
 use crate::views;
@@ -44,14 +45,10 @@ pub(crate) struct State {
     pub(crate) subject: Subject,
     certificates: Handles<Arc<dyn views::Certificate>>,
     presented: Handles<Arc<dyn views::PeerCertificate>>,
-    log: Arc<Log>,
+    ledger: Arc<Ledger>,
+    /// `None` without the grant.
+    key_value: Option<Arc<KeyValue>>,
     said: Option<String>,
-}
-
-/// Where the messages of one policy go.
-pub(crate) struct Log {
-    pub(crate) policy: String,
-    pub(crate) dropped: AtomicU64,
 }
 
 const LIST: usize = 64;
@@ -66,17 +63,20 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> Result<Linker<State>> {
     certificates::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     random::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    counter::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    key_value::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     Ok(linker)
 }
 
 impl State {
-    pub(crate) fn new(limits: Limits, log: Arc<Log>) -> Self {
+    pub(crate) fn new(limits: Limits, ledger: Arc<Ledger>, key_value: Option<Arc<KeyValue>>) -> Self {
         Self {
             account: Account::new(limits),
             subject: Subject::default(),
             certificates: Handles::default(),
             presented: Handles::default(),
-            log,
+            ledger,
+            key_value,
             said: None,
         }
     }
@@ -129,6 +129,12 @@ impl State {
         Ok(store.ok_or(Stop::Misuse("`certificates` can be asked in hooks, not in `configure`"))?)
     }
 
+    fn key_value(&mut self) -> Result<&KeyValue> {
+        self.account.host_call()?;
+        // A policy without the grant is not loaded if it imports the interface.
+        Ok(self.key_value.as_deref().ok_or(Stop::Misuse("`key-value` is not granted"))?)
+    }
+
     fn hand_out(&mut self, certificate: Arc<dyn views::Certificate>) -> Resource<LentCertificate> {
         Resource::new_own(self.certificates.insert(certificate))
     }
@@ -171,13 +177,13 @@ impl log::Host for State {
     fn write(&mut self, level: log::Level, message: String) -> Result<()> {
         self.account.host_call()?;
         if !self.account.log_line() {
-            self.log.dropped.fetch_add(1, Ordering::Relaxed);
+            self.ledger.drop_message();
             return Ok(());
         }
         if level == log::Level::Error {
             self.said = Some(printable(&message, LOG_LINE_BYTES));
         }
-        let policy = self.log.policy.as_str();
+        let policy = self.ledger.policy.as_str();
         match level {
             log::Level::Trace => emit!(Level::TRACE, policy, message),
             log::Level::Debug => emit!(Level::DEBUG, policy, message),
@@ -219,6 +225,53 @@ impl random::Host for State {
     fn unsigned(&mut self) -> Result<u64> {
         self.account.host_call()?;
         Ok(getrandom::u64()?)
+    }
+}
+
+impl counter::Host for State {
+    fn add(&mut self, name: String, delta: u64) -> Result<()> {
+        self.account.host_call()?;
+        self.ledger.counters.add(&self.ledger.policy, &name, delta);
+        Ok(())
+    }
+}
+
+impl key_value::Host for State {
+    fn get(&mut self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        Ok(self.key_value()?.get(&key))
+    }
+
+    fn set(
+        &mut self,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        time_to_live: u64,
+    ) -> Result<Result<(), key_value::Error>> {
+        Ok(self.key_value()?.set(&key, &value, time_to_live))
+    }
+
+    fn delete(&mut self, key: Vec<u8>) -> Result<()> {
+        self.key_value()?.delete(&key);
+        Ok(())
+    }
+
+    fn increment(
+        &mut self,
+        key: Vec<u8>,
+        delta: i64,
+        time_to_live: u64,
+    ) -> Result<Result<i64, key_value::Error>> {
+        Ok(self.key_value()?.increment(&key, delta, time_to_live))
+    }
+
+    fn compare_and_set(
+        &mut self,
+        key: Vec<u8>,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+        time_to_live: u64,
+    ) -> Result<Result<bool, key_value::Error>> {
+        Ok(self.key_value()?.compare_and_set(&key, expected.as_deref(), &value, time_to_live))
     }
 }
 

@@ -18,9 +18,13 @@
 mod bindings;
 mod cache;
 mod component;
+mod counter;
 mod error;
+mod grant;
 mod host;
 mod imports;
+mod kept;
+mod key_value;
 mod limits;
 mod plugin;
 mod policy;
@@ -30,7 +34,10 @@ pub mod views;
 
 pub use component::{Hooks, Inspection};
 pub use error::{CallError, HostError, LoadError, Trap};
+pub use grant::Grant;
 pub use host::{Host, HostSettings, compile};
+pub use kept::Counted;
+pub use key_value::{KeyValueBounds, KeyValueUse};
 pub use limits::Limits;
 pub use plugin::Plugin;
 pub use policy::{Instances, Policy, PolicySettings};

@@ -7,6 +7,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::bindings::exports::handfast::policy::{admit, configure, select, validate};
 use crate::component::{Hooks, Inspection, SUPPORTED};
 use crate::error::LoadError;
+use crate::grant::Grant;
 use crate::host::Host;
 use crate::imports::State;
 
@@ -48,6 +49,11 @@ impl Plugin {
 
     pub fn imports(&self) -> &[String] {
         &self.shared.inspection.imports
+    }
+
+    /// What a policy of it must be granted.
+    pub fn grants(&self) -> &[Grant] {
+        &self.shared.inspection.grants
     }
 
     /// Bytes of the file.

@@ -17,16 +17,18 @@ mod idle;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Instance, Resource};
 
 use self::idle::Idle;
-use crate::component::Hooks;
+use crate::component::{Hooks, needed_grant};
 use crate::error::{CallError, LoadError, Stop, call_error};
-use crate::imports::{Log, State, Subject};
+use crate::grant::{self, Grant};
+use crate::imports::{State, Subject};
+use crate::kept::{Counted, Ledger};
+use crate::key_value::{KeyValue, KeyValueBounds};
 use crate::limits::{HANDLES, HOST_CALL_BYTES, Limits, PATIENCE, on_tick};
 use crate::plugin::Plugin;
 use crate::text::printable;
@@ -35,12 +37,16 @@ use crate::views::{Certificate, Certificates, ClientHello, Connection, PeerCerti
 
 #[derive(Debug, Clone)]
 pub struct PolicySettings {
-    /// What the policy is called in logs.
+    /// What the policy is called in logs, and what it keeps is found by.
     pub name: String,
     /// Its `config` table as JSON; `{}` where there is none.
     pub config: String,
     pub limits: Limits,
     pub instances: Instances,
+    /// What it may import beyond what every policy may.
+    pub grants: Vec<Grant>,
+    /// For the grant `key-value`.
+    pub key_value: KeyValueBounds,
 }
 
 /// How long an instance lives.
@@ -62,7 +68,8 @@ pub struct Policy {
     /// A call holds a permit as long as it holds an instance.
     turns: Arc<Semaphore>,
     idle: Option<Idle>,
-    log: Arc<Log>,
+    ledger: Arc<Ledger>,
+    key_value: Option<Arc<KeyValue>>,
 }
 
 /// JSON that a policy gets; `wit/v1`, interface `configure`.
@@ -74,8 +81,9 @@ impl Policy {
     /// Makes an instance and configures it within the limits of a call, so that a policy that cannot start is refused
     /// here and not on a handshake.
     pub async fn new(plugin: &Plugin, settings: PolicySettings) -> Result<Self, LoadError> {
-        let PolicySettings { name, config, limits, instances } = settings;
+        let PolicySettings { name, config, limits, instances, grants, key_value } = settings;
         limits.check()?;
+        check_grants(plugin, &grants)?;
         if config.len() > CONFIG_BYTES {
             return Err(LoadError::ConfigTooLarge { size: config.len(), most: CONFIG_BYTES });
         }
@@ -86,9 +94,11 @@ impl Policy {
             }
             Instances::Reuse { max_idle, calls } => Some(Idle::new(max_idle, calls)),
         };
-        let log = Arc::new(Log { policy: name, dropped: AtomicU64::new(0) });
+        let registry = plugin.host().registry();
+        let ledger = registry.ledger(&name);
+        let key_value = grants.contains(&Grant::KeyValue).then(|| registry.key_value(&name, key_value));
         let turns = Arc::new(Semaphore::new(usize::try_from(limits.concurrency.max(1)).unwrap_or(1)));
-        let policy = Self { plugin: plugin.clone(), config, limits, turns, idle, log };
+        let policy = Self { plugin: plugin.clone(), config, limits, turns, idle, ledger, key_value };
 
         let mut lease = policy.new_lease();
         let started = policy.within_time(policy.start(&mut lease)).await;
@@ -106,7 +116,7 @@ impl Policy {
     }
 
     pub fn name(&self) -> &str {
-        &self.log.policy
+        &self.ledger.policy
     }
 
     /// SHA-256 of the plugin's file, in hexadecimal.
@@ -114,9 +124,14 @@ impl Policy {
         self.plugin.digest()
     }
 
-    /// Messages beyond the 16 that a call may log, since the policy was loaded.
-    pub fn dropped_messages(&self) -> u64 {
-        self.log.dropped.load(Ordering::Relaxed)
+    /// What was counted under the policy's name, by this plugin and those before it.
+    pub fn counted(&self) -> Counted {
+        Counted {
+            counters: self.ledger.counters.values(),
+            dropped_additions: self.ledger.counters.dropped(),
+            dropped_messages: self.ledger.dropped_messages(),
+            key_value: self.key_value.as_ref().map(|store| store.usage()),
+        }
     }
 
     /// Which certificate the client gets, or whether it gets one. `pass` where the plugin does not export the hook.
@@ -227,7 +242,7 @@ impl Policy {
     }
 
     fn new_lease(&self) -> Lease {
-        let state = State::new(self.limits, Arc::clone(&self.log));
+        let state = State::new(self.limits, Arc::clone(&self.ledger), self.key_value.clone());
         let mut store = Store::new(self.plugin.host().engine(), state);
         store.limiter(|state| &mut state.account);
         store.set_hostcall_fuel(HOST_CALL_BYTES);
@@ -309,6 +324,13 @@ impl Lease {
         self.store.data_mut().begin();
         self.store.set_epoch_deadline(1);
     }
+}
+
+fn check_grants(plugin: &Plugin, grants: &[Grant]) -> Result<(), LoadError> {
+    let missing = |import: &&String| needed_grant(import).is_some_and(|grant| !grants.contains(&grant));
+    let Some(import) = plugin.imports().iter().find(missing) else { return Ok(()) };
+    let all = [grants, plugin.grants()].concat();
+    Err(LoadError::NotGranted { import: import.clone(), line: grant::line(&all) })
 }
 
 /// The handle of what exists once per call.

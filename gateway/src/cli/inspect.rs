@@ -37,6 +37,7 @@ pub(super) fn run(path: &Path) -> Result<(), InspectError> {
     line("interface", &format!("handfast:policy {version}"))?;
     line("hooks", &list(&hooks))?;
     line("imports", &list(&component.imports))?;
+    line("grants", &list(&component.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>()))?;
     line("size", &format!("{} bytes", component.size))?;
     line("sha-256", &component.digest)?;
     match component.refused {

@@ -263,6 +263,31 @@ struct PolicyTable {
     on_error: OnErrorWord,
     #[serde(default = "two_seconds")]
     reload_wait: Wait,
+    #[serde(default)]
+    grants: Vec<Spanned<GrantWord>>,
+    key_value: Option<Spanned<KeyValueTable>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum GrantWord {
+    Counter,
+    KeyValue,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct KeyValueTable {
+    #[serde(default = "hundred_thousand")]
+    max_entries: Spanned<usize>,
+    #[serde(default = "thirty_two_mebibytes")]
+    max_bytes: Spanned<Bytes>,
+}
+
+impl Default for KeyValueTable {
+    fn default() -> Self {
+        Self { max_entries: hundred_thousand(), max_bytes: thirty_two_mebibytes() }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -460,6 +485,14 @@ fn hundred_milliseconds() -> Spanned<Span> {
 
 fn sixteen_mebibytes() -> Spanned<Bytes> {
     Spanned::new(0..0, Bytes(16 << 20))
+}
+
+fn thirty_two_mebibytes() -> Spanned<Bytes> {
+    Spanned::new(0..0, Bytes(32 << 20))
+}
+
+fn hundred_thousand() -> Spanned<usize> {
+    Spanned::new(0..0, 100_000)
 }
 
 fn default_max_idle() -> usize {

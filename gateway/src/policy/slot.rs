@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::config::{self, OnError};
 use crate::freshness::{Change, Contents, Fresh, Load, LoadFuture, Reason, Refusal};
 use crate::generation::Generation;
-use crate::metrics::{Metrics, PolicyCounters};
+use crate::metrics::{Metrics, PolicyCounters, PolicyCounts};
 use crate::telemetry::{Throttle, error_chain};
 
 /// Bytes of a component that are read. The host refuses less than this by itself.
@@ -100,6 +100,18 @@ impl Slot {
         self.loaded.current()
     }
 
+    /// What the policy counts and keeps, whatever its plugin.
+    pub fn counts(&self) -> PolicyCounts {
+        let counted = self.current().counted();
+        PolicyCounts {
+            policy: self.name().to_owned(),
+            counters: counted.counters,
+            dropped_additions: counted.dropped_additions,
+            dropped_messages: counted.dropped_messages,
+            key_value: counted.key_value.map(|used| (used.entries, used.bytes, used.evicted)),
+        }
+    }
+
     /// Logs a call without a verdict, at most once a second.
     pub fn report(&self, error: &CallError, hook: &'static str) {
         if let Some(suppressed) = self.complaints.pass() {
@@ -171,6 +183,18 @@ fn settings(config: &config::Policy) -> plugin_host::PolicySettings {
                 plugin_host::Instances::Reuse { max_idle: REUSED_INSTANCES, calls: CALLS_PER_INSTANCE }
             }
         },
+        grants: config.grants.iter().map(|grant| grant_of(*grant)).collect(),
+        key_value: plugin_host::KeyValueBounds {
+            max_entries: config.key_value.max_entries,
+            max_bytes: config.key_value.max_bytes,
+        },
+    }
+}
+
+fn grant_of(grant: config::Grant) -> plugin_host::Grant {
+    match grant {
+        config::Grant::Counter => plugin_host::Grant::Counter,
+        config::Grant::KeyValue => plugin_host::Grant::KeyValue,
     }
 }
 

@@ -49,7 +49,7 @@ async fn messages_are_escaped_cut_and_counted() {
     drop(guard);
 
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    assert_eq!((text.lines().count(), policy.dropped_messages()), (16, 4));
+    assert_eq!((text.lines().count(), policy.counted().dropped_messages), (16, 4));
     for line in text.lines() {
         assert!(line.contains(" WARN handfast::policy: "), "{line}");
         assert!(line.contains(r"first\nforgedxxx") && line.contains("policy=\"under-test\""), "{line}");

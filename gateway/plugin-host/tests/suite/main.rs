@@ -2,6 +2,7 @@
 
 mod cache;
 mod calls;
+mod grants;
 mod guest;
 mod limits;
 mod loading;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use handfast_plugin_host::{
     CallError, Certificate, Certificates, ClientHello, Connection, Decision, Host, HostSettings, Instances,
-    KeyAlgorithm, Limits, LoadError, PeerCertificate, Policy, PolicySettings,
+    KeyAlgorithm, KeyValueBounds, Limits, LoadError, PeerCertificate, Policy, PolicySettings,
 };
 
 pub(crate) fn host() -> Host {
@@ -22,6 +22,8 @@ pub(crate) fn settings() -> PolicySettings {
         config: "{}".into(),
         limits: Limits { timeout: Duration::from_secs(20), ..Limits::default() },
         instances: Instances::Fresh,
+        grants: Vec::new(),
+        key_value: KeyValueBounds::default(),
     }
 }
 

@@ -12,15 +12,15 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::{
-    AdminTable, CertificateSourceTable, CertificatesTable, ClientCertificateModeWord, File, HttpTable,
-    InstancesWord, ListenerTable, LogFormatWord, NameRuleWord, OnErrorWord, PolicyTable, RouteTable,
-    TlsVersionWord, UpstreamTable, quantity,
+    AdminTable, CertificateSourceTable, CertificatesTable, ClientCertificateModeWord, File, GrantWord,
+    HttpTable, InstancesWord, KeyValueTable, ListenerTable, LogFormatWord, NameRuleWord, OnErrorWord,
+    PolicyTable, RouteTable, TlsVersionWord, UpstreamTable, quantity,
 };
 use crate::config::error::{ConfigError, suggest};
 use crate::config::{
     Admin, CertificateSource, Certificates, ClientCertificateMode, ClientCertificates, Config,
-    EMBEDDED_POLICY, Http, Instances, LISTENER_RULES, Listener, Log, LogFormat, NameRule, OnError, Policy,
-    Protocol, Route, TlsVersion, Upstream,
+    EMBEDDED_POLICY, Grant, Http, Instances, KeyValue, LISTENER_RULES, Listener, Log, LogFormat, NameRule,
+    OnError, Policy, Protocol, Route, TlsVersion, Upstream,
 };
 
 impl File {
@@ -375,6 +375,8 @@ impl<'a> Context<'a> {
                     "16MiB is the default; interpreters need about that",
                 ));
             }
+            let grants = self.grants(&table.grants)?;
+            let key_value = self.key_value(table.key_value, &grants)?;
             policies.push(Arc::new(Policy {
                 name: table.name.into_inner(),
                 plugin: self.absolute(table.plugin),
@@ -390,9 +392,59 @@ impl<'a> Context<'a> {
                     OnErrorWord::Next => OnError::Next,
                 },
                 reload_wait: table.reload_wait.0,
+                grants,
+                key_value,
             }));
         }
         Ok(policies)
+    }
+
+    fn grants(&self, words: &[Spanned<GrantWord>]) -> Result<Vec<Grant>, ConfigError> {
+        let mut grants = Vec::new();
+        for word in words {
+            let grant = match word.get_ref() {
+                GrantWord::Counter => Grant::Counter,
+                GrantWord::KeyValue => Grant::KeyValue,
+            };
+            if grants.contains(&grant) {
+                return Err(self.at(word.span(), "this is granted twice", "name each grant once"));
+            }
+            grants.push(grant);
+        }
+        Ok(grants)
+    }
+
+    fn key_value(
+        &self,
+        table: Option<Spanned<KeyValueTable>>,
+        grants: &[Grant],
+    ) -> Result<KeyValue, ConfigError> {
+        if let Some(table) = &table
+            && !grants.contains(&Grant::KeyValue)
+        {
+            return Err(self.at(
+                table.span(),
+                "these are the bounds of a store that the policy was not granted",
+                "write `grants = [\"key-value\"]` as well, or leave `key-value` out",
+            ));
+        }
+        let table = table.map(Spanned::into_inner).unwrap_or_default();
+        let (entries, bytes) = (*table.max_entries.get_ref(), table.max_bytes.get_ref().0);
+        if !(1..=10_000_000).contains(&entries) {
+            return Err(self.at(
+                table.max_entries.span(),
+                "`max-entries` must be between 1 and 10000000",
+                "100000 is the default; beyond the bound, entries that were not used lately are forgotten",
+            ));
+        }
+        if !(128 << 10..=4 << 30).contains(&bytes) {
+            return Err(self.at(
+                table.max_bytes.span(),
+                "`max-bytes` must be between 128KiB and 4GiB",
+                "32MiB is the default; an entry takes its key, its value and 192 bytes",
+            ));
+        }
+        Ok(KeyValue { max_entries: entries, max_bytes: bytes })
     }
 
     fn upstreams(&self, tables: Vec<UpstreamTable>) -> Result<Vec<Arc<Upstream>>, ConfigError> {
