@@ -1,0 +1,71 @@
+//! What is checked beyond the shape of the file: bounds, and keys that only make sense together.
+
+use super::*;
+
+const GOOD: &str = "
+[[listener]]
+name = \"main\"
+address = \"127.0.0.1:0\"
+
+[[certificate-source]]
+name = \"files\"
+kind = \"directory\"
+path = \"certificates\"
+";
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("/etc/handfast.toml"), text).map_err(|error| error.to_string())
+}
+
+/// The error of the good configuration with more keys in its certificate source.
+fn refusal(keys: &str) -> String {
+    parse(&format!("{GOOD}{keys}\n")).expect_err(keys)
+}
+
+#[test]
+fn certificates_are_strictly_fresh_kept_and_not_served_expired_by_default() {
+    let config = parse(GOOD).unwrap();
+    let source = &config.certificate_sources[0];
+    assert_eq!(source.freshness, Freshness::Strict);
+    assert_eq!(source.scan_interval, Duration::from_secs(60));
+    assert_eq!(source.on_delete, OnDelete::Keep);
+    assert_eq!(source.ocsp, Ocsp::Files);
+    assert!(!source.serve_expired && source.required.is_empty());
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    assert_eq!(config.certificates.expiry_warnings, [days(30), days(7), days(1)]);
+    assert_eq!(config.certificates.key_cache, 10_000);
+    assert_eq!(config.listeners[0].no_server_name, NameRule::Policy);
+    assert_eq!(config.listeners[0].unknown_server_name, NameRule::Policy);
+}
+
+#[test]
+fn expiry_warnings_are_ordered_and_each_is_there_once() {
+    let config =
+        parse(&format!("{GOOD}\n[certificates]\nexpiry-warnings = [\"1d\", \"24h\", \"12h\", \"14d\"]"))
+            .unwrap();
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    assert_eq!(config.certificates.expiry_warnings, [hours(14 * 24), hours(24), hours(12)]);
+}
+
+#[test]
+fn values_out_of_bounds_are_refused_with_the_bounds() {
+    for (keys, expected) in [
+        ("scan-interval = \"500ms\"", "between 1s and 1h"),
+        ("scan-interval = \"2h\"", "between 1s and 1h"),
+        ("freshness = \"event\"", "did you mean `events`?"),
+        ("ocsp = \"files\"\n[certificates]\nkey-cache = 0", "between 1 and 1000000"),
+        ("[certificates]\nexpiry-warnings = [\"30d\", \"5m\"]", "between 1h and 366d"),
+    ] {
+        let error = refusal(keys);
+        assert!(error.contains(expected), "{keys}: {error}");
+    }
+}
+
+#[test]
+fn a_required_id_must_be_one_that_its_source_can_have() {
+    let second = "\n[[certificate-source]]\nname = \"more\"\nkind = \"directory\"\npath = \"more\"\n";
+    let error = refusal(&format!("required = [\"shop.example\"]{second}"));
+    assert!(error.contains("\"files:shop.example\""), "{error}");
+    parse(&format!("{GOOD}required = [\"files:shop.example\"]{second}")).unwrap();
+    parse(&format!("{GOOD}required = [\"shop.example\"]")).unwrap();
+}
