@@ -212,6 +212,27 @@ pub struct Policy {
     pub on_error: OnError,
     /// How long a handshake waits for the reload of a changed plugin before the last good one judges it.
     pub reload_wait: Duration,
+    /// What the plugin may import beyond what every plugin may. Each once.
+    pub grants: Vec<Grant>,
+    /// For the grant `key-value`.
+    pub key_value: KeyValue,
+}
+
+/// An interface of `handfast:policy` that a policy has by the operator's leave only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Counters of the policy's own at `/metrics`.
+    Counter,
+    /// A store that all instances of the policy share.
+    KeyValue,
+}
+
+/// How much a policy may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyValue {
+    pub max_entries: usize,
+    /// Keys, values and 192 bytes for each entry.
+    pub max_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
