@@ -178,7 +178,7 @@ impl Stapler {
             return known;
         }
         // Without the lock, since many are loaded at once.
-        let features = certificate.chain().first().map(Features::of).unwrap_or_default();
+        let features = Features::of(certificate.leaf());
         if features == Features::default() && certificate.ocsp_file().is_none() {
             return None;
         }
@@ -539,10 +539,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn leaf_and_issuer(
     certificate: &Certificate,
 ) -> Result<(&CertificateDer<'static>, &CertificateDer<'static>), OcspError> {
-    match certificate.chain() {
-        [leaf, issuer, ..] => Ok((leaf, issuer)),
-        _ => Err(OcspError::NoIssuer),
-    }
+    let issuer = certificate.issuers().first().ok_or(OcspError::NoIssuer)?;
+    Ok((certificate.leaf(), issuer))
 }
 
 fn until_it_runs_out(staple: &Staple) -> Duration {
