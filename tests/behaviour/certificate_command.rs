@@ -177,6 +177,21 @@ fn the_admin_listener_lists_page_by_page() {
 }
 
 #[test]
+fn pairs_that_claim_one_id_are_on_one_page() {
+    let scene = Scene::new(&["a.example", "b.example"]);
+    scene.certificates.put_kubernetes("a.example", &scene.authority.server(&["kube.example"]));
+    let gateway = scene.start();
+    let page: Value =
+        serde_json::from_str(&gateway.admin("/certificates?limit=1").text()).expect("JSON of the listing");
+    let of = |member: &str| -> Vec<&Value> {
+        page["certificates"].as_array().expect("a list").iter().map(|item| &item[member]).collect()
+    };
+    assert_eq!(of("id"), ["a.example", "a.example"]);
+    assert_eq!(of("state").iter().filter(|state| ***state == "refused").count(), 1, "{page}");
+    assert_eq!((&page["total"], &page["next"]), (&3.into(), &"a.example".into()));
+}
+
+#[test]
 fn good_pairs_pass_the_check_in_every_layout() {
     let scene = Scene::new(&["a.example"]);
     let pair = |name| scene.authority.server(&[name]);
