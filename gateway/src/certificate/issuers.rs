@@ -1,7 +1,9 @@
 //! The certificates behind a leaf, kept once for all pairs that have the same.
 //!
 //! A handful of authorities issue nearly all certificates of a platform: 100,000 chains differ in their leaves only, and
-//! their issuers would take 1 to 4 KiB each. [`super::load`] asks for every chain that it has judged.
+//! their issuers would take 1 to 4 KiB each. [`super::load`] shares those of every chain that it has judged, and need not
+//! judge them again behind the next leaf: whether each signed the one before depends on nothing but their bytes, and
+//! verifying the signature of an intermediate takes longer than everything else about a pair.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -21,14 +23,14 @@ struct Known {
     limit: usize,
 }
 
-/// The same certificates, where others have them already: theirs.
+/// The same certificates, if somebody has them: then they were found to be in order.
+pub(super) fn known(issuers: &[CertificateDer<'static>]) -> Option<Issuers> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).by_digest.get(&digest(issuers))?.upgrade()
+}
+
+/// Certificates that are in order: the others' copy of them, where others have one already.
 pub(super) fn shared(issuers: Vec<CertificateDer<'static>>) -> Issuers {
-    let mut digest = Sha256::new();
-    for issuer in &issuers {
-        digest.update(issuer.len().to_le_bytes());
-        digest.update(issuer);
-    }
-    let digest: [u8; 32] = digest.finalize().into();
+    let digest = digest(&issuers);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(issuers) = known.by_digest.get(&digest).and_then(Weak::upgrade) {
         return issuers;
@@ -42,6 +44,15 @@ pub(super) fn shared(issuers: Vec<CertificateDer<'static>>) -> Issuers {
     issuers
 }
 
+fn digest(issuers: &[CertificateDer<'static>]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for issuer in issuers {
+        digest.update(issuer.len().to_le_bytes());
+        digest.update(issuer);
+    }
+    digest.finalize().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,7 +63,9 @@ mod tests {
         let (one, same, other) = (shared(chain(b"same")), shared(chain(b"same")), shared(chain(b"other")));
         assert!(Arc::ptr_eq(&one, &same));
         assert!(!Arc::ptr_eq(&one, &other));
+        assert!(known(&chain(b"same")).is_some() && known(&chain(b"none")).is_none());
         drop((one, same));
+        assert!(known(&chain(b"same")).is_none());
         let chains = (0..200u8).map(|number| shared(chain(&[number])));
         assert_eq!(chains.map(|chain| chain.len()).sum::<usize>(), 400);
         assert!(KNOWN.lock().unwrap().by_digest.len() < 100);

@@ -77,10 +77,12 @@ pub fn certificate(
     if !identity.allow_readable_keys {
         check_mode(key_file)?;
     }
-    let parsed = parse_chain(&chain_file.path, &chain)?;
-    let Some(leaf) = parsed.first() else {
-        return Err(CertificateError::NoCertificate { path: chain_file.path.clone() });
-    };
+    let no_certificate = || CertificateError::NoCertificate { path: chain_file.path.clone() };
+    // Behind a leaf and its issuer, what was judged with another pair is not judged again.
+    let known = chain.get(1..).and_then(issuers::known);
+    let judged = if known.is_some() { chain.get(..2) } else { None };
+    let parsed = parse_chain(&chain_file.path, judged.unwrap_or(&chain))?;
+    let leaf = parsed.first().ok_or_else(no_certificate)?;
     let facts = Facts::of(leaf);
     check_strength(&chain_file.path, leaf, &facts)?;
     let unsupported = |source| CertificateError::UnsupportedKey { path: key_file.path.clone(), source };
@@ -88,12 +90,12 @@ pub fn certificate(
     check_match(ready.as_ref(), &chain, &chain_file.path, &key_file.path)?;
     check_order(&chain_file.path, &parsed)?;
     check_validity(&chain_file.path, leaf, &facts, now, identity.serve_expired)?;
-    let mut issuers = chain;
-    let leaf = issuers.remove(0);
+    let mut chain = chain.into_iter();
+    let leaf = chain.next().ok_or_else(no_certificate)?;
     Ok(Certificate {
         id: identity.id.clone(),
         leaf,
-        issuers: issuers::shared(issuers),
+        issuers: known.unwrap_or_else(|| issuers::shared(chain.collect())),
         key,
         facts,
         is_required: settings.required,
@@ -464,6 +466,14 @@ mod tests {
         assert!(matches!(
             judge(&format!("{intermediate}{leaf}"), key).unwrap_err(),
             CertificateError::KeyMismatch { hint, .. } if hint.contains("leaf first")
+        ));
+        judge(&format!("{leaf}{intermediate}{anchor}"), key).unwrap();
+        // Issuers that are known to be in order are not therefore this leaf's.
+        let stranger = root.subordinate("Other").pair(&["a.example"]);
+        assert!(matches!(
+            judge(&format!("{}{intermediate}{anchor}", stranger.leaf_pem()), Some(&stranger.key_pem))
+                .unwrap_err(),
+            CertificateError::ChainOrder { position: 2, .. }
         ));
         let namesake = root.subordinate("Issuing");
         assert!(matches!(
