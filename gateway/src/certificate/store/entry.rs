@@ -42,9 +42,10 @@ impl Refused {
 
 impl CertificateStore {
     /// Blocks, and waits for the gate as well: the loading of many pairs has threads of its own.
-    pub(super) fn load(&self, position: usize, candidate: Candidate) -> Result<Arc<Entry>, Refused> {
-        let refused =
-            |candidate, reason, not_loaded| Refused { candidate, source: position, reason, not_loaded };
+    pub(super) fn load(&self, position: usize, candidate: Candidate) -> Result<Arc<Entry>, Box<Refused>> {
+        let refused = |candidate, reason, not_loaded| {
+            Box::new(Refused { candidate, source: position, reason, not_loaded })
+        };
         let Some(source) = self.sources.get(position) else {
             return Err(refused(candidate, Arc::new(CertificateError::NoFiles), None));
         };

@@ -323,7 +323,7 @@ impl CertificateStore {
                     Ok(entry) => entries.push(entry),
                     Err(refused) => {
                         summary.refused += 1;
-                        self.remember(refused);
+                        self.remember(*refused);
                     }
                 }
             }
