@@ -48,7 +48,9 @@
 //! [`HALF_DONE`] before it ends: a handshake that arrived between two quick updates then gets the second instead of a
 //! value from before the first. A state that stays broken costs that wait once; from then on it is known by its
 //! identities and costs its `stat`s only, with no read and no parse. (So an update that nobody asked for, and whose
-//! successor then stays half done for longer than [`HALF_DONE`], is never served: nothing on disk has it any more.)
+//! successor then stays half done for longer than [`HALF_DONE`], is never served: nothing on disk has it any more. The
+//! same goes for one whose successor passes through a missing file, if a file was missing for that long before it:
+//! absence has no identity, so the second absence looks like the first, which is waited for no more.)
 
 use std::error::Error;
 use std::fmt;

@@ -13,9 +13,10 @@
 //! one that stays half done for longer than the gateway watches (half a second), is nowhere any more. So the writer
 //! spoils nothing before a client has seen it, and does not pause within a replacement whose predecessor nobody has
 //! seen; where the machine made such a replacement take long all the same, that is noted here with its time
-//! ([`Stall`]), and handshakes that were under way meanwhile may have got what was seen before. The second has an
-//! exception of the same kind: a leaf that stands alone in its file for as long as the gateway takes for a file at rest
-//! is a whole chain. Whatever is excused is counted, and the count is printed.
+//! ([`Stall`]), and handshakes that were under way meanwhile may have got what was seen before. A missing file has no
+//! identity that would tell one absence from another, so between two of them the writer waits until a client has seen
+//! what was there. The second has an exception of the same kind: a leaf that stands alone in its file for as long as the
+//! gateway takes for a file at rest is a whole chain. Whatever is excused is counted, and the count is printed.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -42,6 +43,8 @@ pub(crate) struct Ledger {
     complete: u64,
     /// The newest update that a client got.
     seen: u64,
+    /// The newest that a client got with its whole chain.
+    whole: u64,
     begun: u64,
     ended: u64,
     /// The greatest number of a handshake that has ended.
@@ -97,6 +100,7 @@ pub(crate) struct Ticket {
     begun: Instant,
     complete: u64,
     seen: u64,
+    whole: u64,
 }
 
 impl Ledger {
@@ -132,8 +136,8 @@ impl Ledger {
         self.issued.insert(pair.leaf.clone(), Issued::Forbidden);
     }
 
-    pub(crate) fn seen(&self) -> u64 {
-        self.seen
+    pub(crate) fn whole(&self) -> u64 {
+        self.whole
     }
 
     pub(crate) fn begun(&self) -> u64 {
@@ -155,7 +159,13 @@ impl Ledger {
 
     pub(crate) fn begin(&mut self) -> Ticket {
         self.begun += 1;
-        Ticket { number: self.begun, begun: Instant::now(), complete: self.complete, seen: self.seen }
+        Ticket {
+            number: self.begun,
+            begun: Instant::now(),
+            complete: self.complete,
+            seen: self.seen,
+            whole: self.whole,
+        }
     }
 
     pub(crate) fn end(&mut self, ticket: Ticket, outcome: Result<Session, Refusal>) {
@@ -173,11 +183,11 @@ impl Ledger {
             Some(Issued::Forbidden) => return self.fail(ticket, "got a certificate that must not be served"),
             None => return self.fail(ticket, "got a certificate that was never issued"),
         };
-        let is_whole = session.chain == *chain;
-        let is_leaf_alone = session.chain == chain[..1];
-        if is_leaf_alone {
+        if session.chain == *chain {
+            self.whole = self.whole.max(got);
+        } else if session.chain == chain[..1] {
             self.doubt(ticket, got, Doubt::LeafAlone);
-        } else if !is_whole {
+        } else {
             self.fail(ticket, &format!("got update {got} with the chain of another"));
         }
         if got < ticket.seen {
@@ -216,7 +226,11 @@ impl Ledger {
             let met = |stall: &&Stall| ticket.begun < stall.until && ended > stall.from;
             let (is_excused, what) = match why {
                 Doubt::Older => (self.stalls.iter().filter(met).any(|stall| got >= stall.seen), "was older"),
-                Doubt::LeafAlone => (self.alone.contains(&got), "came without its chain"),
+                // Or its predecessor's: a chain is not shorter than one that was cut short itself.
+                Doubt::LeafAlone => {
+                    let is_open = |alone: &u64| (ticket.whole + 1..=got).contains(alone);
+                    (self.alone.iter().any(is_open), "came without its chain")
+                }
             };
             match is_excused {
                 true => self.excused += 1,

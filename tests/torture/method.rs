@@ -74,6 +74,11 @@ impl Method {
         }
     }
 
+    /// Whether a file is missing on the way.
+    pub(crate) fn is_through_absence(self) -> bool {
+        matches!(self, Self::DeleteAndCreate | Self::Relink)
+    }
+
     /// Replaces whatever is there. `half` is called where the files are half done, if there is such a moment. Returns
     /// for how long the chain's file held the leaf alone.
     pub(crate) fn apply(self, place: &mut Place, pair: &Pair, half: &mut dyn FnMut()) -> Duration {

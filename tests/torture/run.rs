@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use handfast_tests::tool::obey_file_modes;
 use handfast_tests::wait::Watched;
@@ -15,7 +16,7 @@ use crate::ledger::{Book, Ledger, Verdict};
 use crate::method::Method;
 use crate::place::Place;
 use crate::plan::{Plan, Script, Step, When};
-use crate::spoil::Material;
+use crate::spoil::{Material, Spoil};
 
 /// Clients of each certificate: one speaks TLS 1.3, the other 1.2.
 const CLIENTS: u64 = 2;
@@ -25,6 +26,9 @@ const SETTLED: u64 = 12;
 
 /// Handshakes that end while a replacement is half done: those of some 10 ms.
 const ELSEWHERE: u64 = 8;
+
+/// Or fewer, where most clients wait for a replacement themselves: a leaf is not to be alone for long.
+const MEANWHILE: Duration = Duration::from_millis(30);
 
 /// Pairs that are issued in one go.
 const AHEAD: usize = 8;
@@ -104,6 +108,8 @@ struct Writer<'a> {
     /// Chains of two authorities take turns: a mixture of two chains is none.
     authorities: [Authority; 2],
     last: Pair,
+    /// The first update after a file was missing.
+    after_absence: u64,
     /// The pairs of the next replacements.
     ready: VecDeque<Pair>,
     /// The number of the last update.
@@ -121,7 +127,17 @@ impl<'a> Writer<'a> {
         book.change(|ledger| ledger.replacing(0, &first));
         let alone = Method::of(script.layout)[0].apply(&mut place, &first, &mut || ());
         book.change(|ledger| ledger.replaced(0, alone));
-        Self { script, clients, place, book, authorities, last: first, ready: VecDeque::new(), number: 0 }
+        Self {
+            script,
+            clients,
+            place,
+            book,
+            authorities,
+            last: first,
+            after_absence: 0,
+            ready: VecDeque::new(),
+            number: 0,
+        }
     }
 
     fn write(mut self) {
@@ -160,6 +176,9 @@ impl<'a> Writer<'a> {
         match step {
             Step::Replace { method, when, .. } => {
                 match when {
+                    When::AtOnce if method.is_through_absence() && self.is_absence_open() => {
+                        self.wait_until_seen()?;
+                    }
                     When::AtOnce => {}
                     When::Seen => self.wait_until_seen()?,
                     When::Settled => {
@@ -169,6 +188,9 @@ impl<'a> Writer<'a> {
                     }
                 }
                 self.number += 1;
+                if method.is_through_absence() {
+                    self.after_absence = self.number;
+                }
                 let pair = self.ready.pop_front().expect("a pair for each step");
                 self.book.change(|ledger| ledger.replacing(self.number, &pair));
                 let (book, clients) = (self.book.clone(), self.clients);
@@ -193,6 +215,9 @@ impl<'a> Writer<'a> {
                 };
                 self.book.change(|ledger| ledger.forbid(&material.expired));
                 spoil.apply(&mut self.place, part, &material);
+                if spoil == Spoil::Missing {
+                    self.after_absence = self.number + 1;
+                }
                 if lasts {
                     let before = self.book.lock().begun();
                     self.wait(|ledger| ledger.newest_ended() > before)?;
@@ -202,8 +227,13 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
+    /// Whether nobody has seen an update since a file was missing.
+    fn is_absence_open(&self) -> bool {
+        self.book.lock().whole() < self.after_absence
+    }
+
     fn wait_until_seen(&self) -> Option<()> {
-        self.wait(|ledger| ledger.seen() >= self.number)
+        self.wait(|ledger| ledger.whole() >= self.number)
     }
 
     /// Until it is so, or the run ends.
@@ -250,8 +280,8 @@ impl Clients {
     fn meet(&self, book: &Book) {
         let before = book.lock().begun();
         let met = self.wait(book, |ledger| ledger.begun() > before || ledger.under_way() >= CLIENTS);
-        let goal = *self.ended.lock() + ELSEWHERE;
-        let gone = self.wait(&self.ended, |ended| *ended >= goal);
+        let (goal, begun) = (*self.ended.lock() + ELSEWHERE, Instant::now());
+        let gone = self.wait(&self.ended, |ended| *ended >= goal || begun.elapsed() > MEANWHILE);
         assert!(
             met.is_some() && gone.is_some(),
             "waited in vain for clients, half way through a replacement"
