@@ -175,13 +175,15 @@ async fn establish(
     };
     outcome.hello(greeted.hello());
 
+    let directory = Arc::new(Directory::new(
+        Arc::clone(&snapshot.certificates),
+        listener.config.default_certificate.clone(),
+    ));
     let judged = Judged {
         connection: Arc::clone(greeted.transport().ends()) as Arc<dyn plugin_host::Connection>,
         hello: Arc::clone(greeted.hello()) as Arc<dyn plugin_host::ClientHello>,
-        certificates: Arc::new(Directory::new(
-            Arc::clone(&snapshot.certificates),
-            listener.config.default_certificate.clone(),
-        )),
+        certificates: Arc::clone(&directory) as Arc<dyn plugin_host::Certificates>,
+        directory,
     };
     match choose(&snapshot, &listener, &judged, &worker.snapshots, outcome).await {
         Choice::Answer(admission, certificate) => {
@@ -226,6 +228,8 @@ struct Judged {
     connection: Arc<dyn plugin_host::Connection>,
     hello: Arc<dyn plugin_host::ClientHello>,
     certificates: Arc<dyn plugin_host::Certificates>,
+    /// The same once more, for what policies are not shown.
+    directory: Arc<Directory>,
 }
 
 enum Choice {
@@ -237,7 +241,8 @@ enum Choice {
 
 /// Asks the policies, and makes sure that the certificate they name is the one its files hold now.
 ///
-/// A replacement that changes what the choice rests on (names, key, validity) is chosen on again; after [`CHOICES`]
+/// A replacement that changes what the choice rests on (names, key, validity) is chosen on again, also where the verdict
+/// was a rejection: that the only certificate had expired is no reason any more once it is renewed. After [`CHOICES`]
 /// rounds, which takes as many replacements within one handshake, the current pair of the chosen id is used.
 async fn choose(
     snapshot: &Snapshot,
@@ -249,9 +254,20 @@ async fn choose(
     let mut round = 0;
     loop {
         round += 1;
-        let Judged { connection, hello, certificates } = judged;
+        let Judged { connection, hello, certificates, directory } = judged;
         let selection = listener.chain.select(connection, hello, certificates).await;
         outcome.decided(&selection, snapshots.generation());
+        let rests_on_expired_only = match &selection.verdict {
+            Selected::Admitted(_) => Some(true),
+            Selected::Rejected { .. } => Some(false),
+            Selected::Dropped | Selected::Passthrough(_) => None,
+        };
+        if round < CHOICES
+            && let Some(only_expired) = rests_on_expired_only
+            && directory.is_outdated(only_expired).await
+        {
+            continue;
+        }
         let admission = match selection.verdict {
             Selected::Admitted(admission) => admission,
             Selected::Rejected { alert } => return Choice::Reject(alert),
@@ -310,7 +326,7 @@ async fn validate(
             return refuse_established(established, AlertDescription::BAD_CERTIFICATE, outcome).await;
         }
     };
-    let Judged { connection, hello, certificates } = judged;
+    let Judged { connection, hello, certificates, .. } = judged;
     match listener.chain.validate(connection, hello, certificates, &chain).await {
         Ok(validated) => {
             outcome.validated(&validated);

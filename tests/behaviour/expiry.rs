@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use handfast_tests::{Client, Config, Gateway, Line, Pair, Scene, eventually};
+use handfast_tests::{Client, Config, Gateway, Line, Pair, Refusal, Scene, eventually};
 
 const DAY: i64 = 24 * 3600;
 
@@ -64,6 +64,37 @@ fn a_required_certificate_that_expires_is_told_of_and_ends_readiness() {
     eventually("the gateway to be ready", || (gateway.admin("/readyz").status == 200).then_some(()));
     eventually("the gauge to follow", || (expired() == 0.0).then_some(()));
     assert_eq!(gateway.lines(|line| line.is("certificate has expired")).len(), 1, "{}", gateway.log_text());
+}
+
+#[test]
+fn the_first_client_after_the_renewal_of_an_expired_certificate_gets_the_new_one() {
+    let scene = Scene::new(&["far.example"]);
+    scene.certificates.put("wild", &scene.authority.server(&["*.example"]));
+    scene.certificates.put("short", &ends_in(&["short.example"], 10));
+    let gateway = scene.start();
+    let expired = |line: &Line| line.is("certificate has expired");
+    gateway.wait_for("the end", expired);
+    // The wildcard serves meanwhile: it is the next best.
+    let session = Client::new().connect(gateway.address("main"), "short.example").expect("a handshake");
+    let new = ends_in(&["short.example"], 90 * DAY);
+    assert_ne!(session.certificate(), new.fingerprint());
+    scene.certificates.put("short", &new);
+    let session = Client::new().connect(gateway.address("main"), "short.example").expect("a handshake");
+    assert_eq!(session.certificate(), new.fingerprint(), "not the wildcard any more");
+}
+
+#[test]
+fn a_client_is_not_turned_away_for_a_certificate_that_has_just_been_renewed() {
+    let scene = Scene::new(&["far.example"]);
+    scene.certificates.put("short", &ends_in(&["short.example"], 10));
+    let gateway = scene.start();
+    gateway.wait_for("the end", |line| line.is("certificate has expired"));
+    let refused = Client::new().connect(gateway.address("main"), "short.example").err();
+    assert_eq!(refused, Some(Refusal::Alert("certificate_expired")));
+    let new = ends_in(&["short.example"], 90 * DAY);
+    scene.certificates.put("short", &new);
+    let session = Client::new().connect(gateway.address("main"), "short.example").expect("a handshake");
+    assert_eq!(session.certificate(), new.fingerprint());
 }
 
 #[test]
