@@ -12,6 +12,7 @@ use wasmtime::component::Component;
 
 use crate::error::LoadError;
 use crate::grant::Grant;
+use crate::imports::wasi;
 
 /// Which hooks a component exports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -129,7 +130,7 @@ fn refusal(hooks: &Hooks, imports: &[String], exports: &[String]) -> Option<Load
     }
     let unlinked = imports.iter().find(|name| match Interface::parse(name) {
         Some(interface) => !LINKED.contains(&interface.name) && Grant::of_interface(interface.name).is_none(),
-        None => true,
+        None => !wasi::stands_in_for(name),
     });
     unlinked.map(|import| LoadError::Import { import: import.clone(), remedy: remedy(import) })
 }
@@ -142,9 +143,12 @@ pub(crate) fn needed_grant(import: &str) -> Option<Grant> {
 fn remedy(import: &str) -> &'static str {
     if import.starts_with(PACKAGE) {
         "build it against the world `handfast:policy/granted-imports`, which has everything there is"
+    } else if import.starts_with("wasi:http/") {
+        "this version of the gateway has no outgoing HTTP for policies; leave it out of the component's world"
     } else if import.starts_with("wasi:") {
-        "policies run without WASI; build for wasm32-unknown-unknown, or let the tool that makes the component \
-         stub WASI out (`--stub-wasi`)"
+        "of WASI a policy has `cli`, `clocks`, `filesystem`, `io`, `random` and `sockets` of version 0.2, most of it \
+         empty, so that language runtimes start; build for WASI 0.2, or let the tool that makes the component stub \
+         out the rest"
     } else {
         "a policy imports only interfaces of `handfast:policy`"
     }

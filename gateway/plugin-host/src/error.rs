@@ -5,6 +5,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
@@ -169,6 +170,8 @@ pub(crate) enum Stop {
     HostCalls,
     #[error("{0}")]
     Misuse(&'static str),
+    #[error("`{0}` is not there for policies, which have no files, sockets or programs")]
+    Unavailable(Arc<str>),
     #[error("the configuration was refused")]
     Configure(String),
 }
@@ -191,7 +194,7 @@ pub(crate) fn call_error(
         Some(Stop::Time) => return CallError::Timeout { limit: limits.timeout },
         Some(Stop::HostCalls) => return CallError::HostCalls { limit: limits.host_calls },
         Some(Stop::Configure(text)) => return CallError::Configure(text.clone()),
-        Some(Stop::Misuse(_)) | None => {}
+        Some(Stop::Misuse(_) | Stop::Unavailable(_)) | None => {}
     }
     if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
         return CallError::Busy(limit.to_string());

@@ -12,6 +12,7 @@
 
 mod handles;
 pub(crate) mod resources;
+pub(crate) mod wasi;
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::handles::Handles;
 use self::resources::{LentCertificate, LentPeerCertificate};
+use self::wasi::Wasi;
 use crate::bindings::handfast::policy::{certificates, clock, counter, key_value, log, random, types};
 use crate::error::Stop;
 use crate::kept::Ledger;
@@ -48,6 +50,8 @@ pub(crate) struct State {
     ledger: Arc<Ledger>,
     /// `None` without the grant.
     key_value: Option<Arc<KeyValue>>,
+    wasi: Wasi,
+    /// The last words of the call, for the explanation of a trap.
     said: Option<String>,
 }
 
@@ -77,6 +81,7 @@ impl State {
             presented: Handles::default(),
             ledger,
             key_value,
+            wasi: Wasi::default(),
             said: None,
         }
     }
@@ -87,7 +92,7 @@ impl State {
         self.said = None;
     }
 
-    /// The last message of this call at level `error`.
+    /// The last message of this call at level `error`, or what its runtime wrote to standard error.
     pub(crate) fn said(&mut self) -> Option<String> {
         self.said.take()
     }
@@ -127,6 +132,22 @@ impl State {
         self.account.host_call()?;
         let store = self.subject.certificates.clone();
         Ok(store.ok_or(Stop::Misuse("`certificates` can be asked in hooks, not in `configure`"))?)
+    }
+
+    /// One message of the guest, if the call has any left.
+    fn message(&mut self, level: log::Level, message: &str) {
+        if !self.account.log_line() {
+            self.ledger.drop_message();
+            return;
+        }
+        let policy = self.ledger.policy.as_str();
+        match level {
+            log::Level::Trace => emit!(Level::TRACE, policy, message),
+            log::Level::Debug => emit!(Level::DEBUG, policy, message),
+            log::Level::Info => emit!(Level::INFO, policy, message),
+            log::Level::Warn => emit!(Level::WARN, policy, message),
+            log::Level::Error => emit!(Level::ERROR, policy, message),
+        }
     }
 
     fn key_value(&mut self) -> Result<&KeyValue> {
@@ -176,21 +197,10 @@ impl certificates::Host for State {
 impl log::Host for State {
     fn write(&mut self, level: log::Level, message: String) -> Result<()> {
         self.account.host_call()?;
-        if !self.account.log_line() {
-            self.ledger.drop_message();
-            return Ok(());
-        }
         if level == log::Level::Error {
             self.said = Some(printable(&message, LOG_LINE_BYTES));
         }
-        let policy = self.ledger.policy.as_str();
-        match level {
-            log::Level::Trace => emit!(Level::TRACE, policy, message),
-            log::Level::Debug => emit!(Level::DEBUG, policy, message),
-            log::Level::Info => emit!(Level::INFO, policy, message),
-            log::Level::Warn => emit!(Level::WARN, policy, message),
-            log::Level::Error => emit!(Level::ERROR, policy, message),
-        }
+        self.message(level, &message);
         Ok(())
     }
 }
@@ -204,9 +214,8 @@ impl clock::Host for State {
     }
 
     fn monotonic(&mut self) -> Result<u64> {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         self.account.host_call()?;
-        Ok(u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Ok(nanoseconds_since_start())
     }
 }
 
@@ -275,11 +284,18 @@ impl key_value::Host for State {
     }
 }
 
+/// The moment that monotonic clocks count from.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn nanoseconds_since_start() -> u64 {
+    u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// One message of a guest, if anybody listens at that level.
 macro_rules! emit {
     ($level:expr, $policy:expr, $message:expr) => {
         if tracing::enabled!(target: "handfast::policy", $level) {
-            let message = printable(&$message, LOG_LINE_BYTES);
+            let message = printable($message, LOG_LINE_BYTES);
             tracing::event!(target: "handfast::policy", $level, policy = $policy, "{message}");
         }
     };

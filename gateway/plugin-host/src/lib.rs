@@ -12,8 +12,7 @@
 //! bounded is compiling, which takes time and memory out of proportion to the size of a hostile component: do it with
 //! [`compile`] in a child process with resource limits, and let the gateway find the result in the cache.
 //!
-//! There is no WASI here, not even stubs: a component that imports it is refused, and the message says how to build
-//! one that does not.
+//! Of WASI there is what lets the runtimes of languages start: see `imports/wasi.rs`.
 
 mod bindings;
 mod cache;

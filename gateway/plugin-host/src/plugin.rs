@@ -9,7 +9,7 @@ use crate::component::{Hooks, Inspection, SUPPORTED};
 use crate::error::LoadError;
 use crate::grant::Grant;
 use crate::host::Host;
-use crate::imports::State;
+use crate::imports::{State, wasi};
 
 /// A plugin without configuration. Cheap to clone.
 #[derive(Clone)]
@@ -70,8 +70,7 @@ impl Plugin {
         if let Some(refused) = inspection.refused.take() {
             return Err(refused);
         }
-        let linked = linker
-            .instantiate_pre(component)
+        let linked = link(linker, component, &inspection)
             .map_err(|error| LoadError::ImportType { supported: SUPPORTED, source: error.into() })?;
         let hooks = inspection.hooks;
         let exports = Exports {
@@ -94,6 +93,20 @@ impl Plugin {
     pub(crate) fn exports(&self) -> &Exports {
         &self.shared.exports
     }
+}
+
+/// A component that imports WASI is linked with what it imports of it, and by a linker of its own.
+fn link(
+    linker: &Linker<State>,
+    component: &Component,
+    inspection: &Inspection,
+) -> wasmtime::Result<InstancePre<State>> {
+    if !inspection.imports.iter().any(|import| wasi::stands_in_for(import)) {
+        return linker.instantiate_pre(component);
+    }
+    let mut linker = linker.clone();
+    wasi::link(&mut linker, component)?;
+    linker.instantiate_pre(component)
 }
 
 fn found<T>(

@@ -292,6 +292,7 @@ impl Policy {
     }
 
     fn settle<T>(&self, lease: &mut Lease, answer: wasmtime::Result<T>) -> Result<T, CallError> {
+        lease.store.data_mut().end_lines();
         answer.map_err(|error| {
             let said = lease.store.data_mut().said();
             call_error(error, &lease.store.data().account, said)

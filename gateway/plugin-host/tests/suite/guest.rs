@@ -4,6 +4,7 @@
 //! of imports at 128, the verdict's string at 1,024, the reason at 2,048, other data from 3,072, `cabi_realloc` from
 //! 16,384.
 
+use wasi_preview1_component_adapter_provider as adapters;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -18,29 +19,67 @@ pub(crate) fn component(exports: &[&str], module: &str) -> Vec<u8> {
 pub(crate) fn component_for(version: &str, imports: &str, exports: &[&str], module: &str) -> Vec<u8> {
     let wit = WIT.replace("handfast:policy@1.0.0", &format!("handfast:policy@{version}"));
     let wit = wit.replace("/imports@1.0.0", &format!("/imports@{version}"));
-    encode(&wit, version, imports, exports, &module.replace("@1.0.0", &format!("@{version}")))
+    let module = module.replace("@1.0.0", &format!("@{version}"));
+    encode(&embedded(&wit, version, imports, "", exports, &module), None)
 }
 
 /// The same against an interface whose text was changed.
 pub(crate) fn component_against(change: (&str, &str), exports: &[&str], module: &str) -> Vec<u8> {
     assert!(WIT.contains(change.0), "`{}` is not in the interface", change.0);
-    encode(&WIT.replace(change.0, change.1), "1.0.0", "imports", exports, module)
+    let wit = WIT.replace(change.0, change.1);
+    encode(&embedded(&wit, "1.0.0", "imports", "", exports, module), None)
 }
 
-fn encode(wit: &str, version: &str, imports: &str, exports: &[&str], module: &str) -> Vec<u8> {
+/// The same with a further package, of whose interfaces it imports what the module does.
+pub(crate) fn component_with(package: &str, module: &str) -> Vec<u8> {
+    encode(&embedded(WIT, "1.0.0", "imports", package, &["select"], module), None)
+}
+
+/// The same from a module that imports `wasi_snapshot_preview1`, with the adapter that compilers' users give it.
+pub(crate) fn component_of_preview1(module: &str) -> Vec<u8> {
+    let adapter = adapters::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
+    encode(&embedded(WIT, "1.0.0", "imports", "", &["select"], module), Some(adapter))
+}
+
+fn encode(module: &[u8], preview1: Option<&[u8]>) -> Vec<u8> {
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true).module(module).unwrap();
+    if let Some(adapter) = preview1 {
+        encoder.adapter(adapters::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter).unwrap();
+    }
+    encoder.encode().unwrap()
+}
+
+/// The module, with a description of its world.
+fn embedded(
+    wit: &str,
+    version: &str,
+    imports: &str,
+    package: &str,
+    exports: &[&str],
+    module: &str,
+) -> Vec<u8> {
     let mut resolve = Resolve::default();
     resolve.push_str("policy.wit", wit).unwrap();
     let exports = exports.iter().map(|name| format!("export handfast:policy/{name}@{version};"));
     let exports = exports.collect::<String>();
+    // `package a:b@1.0.0 { interface c { … } }`: its interface is imported too.
+    let more =
+        package.split_whitespace().nth(1).zip(package.split("interface ").nth(1)).map(|(name, rest)| {
+            let interface = rest.split_whitespace().next().unwrap_or_default();
+            let (name, version) = name.split_once('@').unwrap();
+            format!("import {name}/{interface}@{version};")
+        });
+    let more = more.unwrap_or_default();
     let world = format!(
-        "package test:guest; world guest {{ include handfast:policy/{imports}@{version}; {exports} }}"
+        "package test:guest; {package} world guest {{ include handfast:policy/{imports}@{version}; {more} {exports} }}"
     );
     let package = resolve.push_str("guest.wit", &world).unwrap();
     let world = resolve.select_world(&[package], Some("guest")).unwrap();
 
     let mut module = wat::parse_str(module).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+    module
 }
 
 /// A module whose `select` runs `body`, and answers what `data` holds at 16.

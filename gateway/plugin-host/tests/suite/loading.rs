@@ -23,7 +23,7 @@ fn refusals_say_what_to_do() {
         refused(&plain("1.9.0", "imports")),
         refused(
             br#"(component
-            (import "wasi:cli/environment@0.2.6" (instance))
+            (import "wasi:threads/spawn@0.2.6" (instance))
             (instance $it) (export "handfast:policy/select@1.0.0" (instance $it)))"#,
         ),
     ];
@@ -103,11 +103,11 @@ async fn another_patch_level_of_the_interface_runs() {
 #[test]
 fn an_import_that_is_not_there_is_named_with_a_remedy() {
     let wasi = br#"(component
-        (import "wasi:cli/environment@0.2.6" (instance))
+        (import "wasi:http/outgoing-handler@0.2.6" (instance))
         (instance $it) (export "handfast:policy/select@1.0.0" (instance $it)))"#;
     let error = refused(wasi);
     assert!(matches!(error, LoadError::Import { .. }));
-    assert!(error.to_string().contains("without WASI"), "{error}");
+    assert!(error.to_string().contains("no outgoing HTTP"), "{error}");
 }
 
 #[test]

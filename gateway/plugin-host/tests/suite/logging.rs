@@ -1,5 +1,6 @@
 //! What a guest writes reaches the log under its name, bounded, and cannot forge a line.
 
+use std::future::Future;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
@@ -30,6 +31,16 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
+/// What is logged while this runs, on this thread.
+pub(crate) async fn logged<E: std::fmt::Debug>(run: impl Future<Output = Result<(), E>>) -> String {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    run.await.unwrap();
+    drop(guard);
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn messages_are_escaped_cut_and_counted() {
     let body = r#"(local $count i32)
@@ -42,13 +53,7 @@ async fn messages_are_escaped_cut_and_counted() {
     let module = select_module(body, &[pass(), data(3_072, &message)].concat());
     let policy = policy(&component(&["select"], &module), settings()).await.unwrap();
 
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
-    select(&policy).await.unwrap();
-    drop(guard);
-
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = logged(async { select(&policy).await.map(drop) }).await;
     assert_eq!((text.lines().count(), policy.counted().dropped_messages), (16, 4));
     for line in text.lines() {
         assert!(line.contains(" WARN handfast::policy: "), "{line}");

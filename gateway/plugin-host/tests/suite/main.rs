@@ -9,3 +9,4 @@ mod loading;
 mod logging;
 mod reuse;
 mod views;
+mod wasi;
