@@ -30,6 +30,7 @@ pub(crate) const GUESTS: &[&str] = &[
     "client-units",
     "custom-policy",
     "guest-hog",
+    "guest-keeper",
     "guest-loop",
     "guest-probe",
     "guest-trap",
