@@ -3,7 +3,8 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use handfast_tests::{Client, Config, Curl, Gateway, Leaf, Load, Pair, Refusal, Scene, eventually};
+use handfast_tests::{Client, Config, Curl, Gateway, Key, Leaf, Load, Pair, Refusal, Scene, eventually};
+use rustls::SignatureScheme;
 
 #[test]
 fn the_first_hello_after_the_rename_gets_the_new_pair() {
@@ -226,6 +227,28 @@ fn with_events_a_change_goes_live_without_a_look_of_a_handshake() {
     let pair = scene.authority.server(&["a.example"]);
     scene.certificates.put("a.example", &pair);
     eventually("the new pair", || (served(address, "a.example") == pair.fingerprint()).then_some(()));
+}
+
+/// Once, a client that could not use the pair from before was refused on its account, without a look at the files.
+#[test]
+fn a_client_that_can_use_only_the_new_pair_gets_it() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let address = gateway.address("main");
+    let ecdsa_only = Client::new().schemes(&[SignatureScheme::ECDSA_NISTP256_SHA256]);
+    for _ in 0..20 {
+        let unusable = scene.authority.issue(Leaf::server(&["a.example"]).key(Key::Ed25519));
+        scene.certificates.put("a.example", &unusable);
+        assert_eq!(served(address, "a.example"), unusable.fingerprint());
+        assert_eq!(
+            ecdsa_only.connect(address, "a.example").expect_err("a refusal"),
+            Refusal::Alert("handshake_failure")
+        );
+        let usable = scene.authority.server(&["a.example"]);
+        scene.certificates.put("a.example", &usable);
+        let session = ecdsa_only.connect(address, "a.example").expect("a handshake");
+        assert_eq!(session.certificate(), usable.fingerprint());
+    }
 }
 
 #[test]
