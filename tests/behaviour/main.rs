@@ -5,6 +5,7 @@
 
 mod bad_certificates;
 mod bad_input;
+mod capabilities;
 mod certificate_choice;
 mod certificate_command;
 mod demo;

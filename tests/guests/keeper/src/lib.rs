@@ -1,5 +1,5 @@
 //! A policy that uses what must be granted, `counter` and `key-value`. It obeys the first label of the server name, and
-//! passes unless a limit is reached; the reason says what came of it.
+//! answers with the name's certificate unless a limit is reached; the reason says what came of it.
 //!
 //! | label | what happens |
 //! |---|---|
@@ -18,7 +18,9 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-use handfast_policy::{Alert, ClientHello, Connection, Decision, Select, counter, key_value, random};
+use handfast_policy::{
+    Alert, ClientHello, Connection, Decision, Select, certificates, counter, key_value, random,
+};
 
 #[derive(Default)]
 struct Keeper;
@@ -32,35 +34,42 @@ impl Select for Keeper {
         let name = hello.server_name().unwrap_or_default();
         let label = name.split('.').next().unwrap_or_default();
         let (verb, object) = label.split_once('-').unwrap_or((label, ""));
-        match verb {
-            "limit" => limit(connection, object.parse().unwrap_or(0)),
-            "brief" => Decision::pass().because(sum(b"brief", Duration::from_millis(100))),
+        let reason = match verb {
+            "limit" => match limit(connection, object.parse().unwrap_or(0)) {
+                Ok(calls) => calls,
+                Err(calls) => return Decision::reject(Alert::AccessDenied).because(calls),
+            },
+            "brief" => sum(b"brief", Duration::from_millis(100)),
             "once" => {
                 let first = key_value::compare_and_set(b"once", None, b"claimed", MINUTE);
-                Decision::pass()
-                    .because(format!("first: {first:?}, now {:?}", key_value::get(b"once").is_some()))
+                format!("first: {first:?}, now {:?}", key_value::get(b"once").is_some())
             }
             "count" => {
                 counter::add(&object.replace('-', "_"), 1);
-                Decision::pass()
+                "counted".into()
             }
             "names" => {
                 (0..100).for_each(|number| counter::add(&format!("name_{number}"), 1));
-                Decision::pass()
+                "counted".into()
             }
             "flood" => flood(),
-            _ => Decision::pass(),
+            _ => return Decision::pass(),
+        };
+        match certificates::find(&name).first() {
+            Some(certificate) => Decision::certificate(certificate).because(reason),
+            None => Decision::pass(),
         }
     }
 }
 
-fn limit(connection: &Connection, most: i64) -> Decision {
+/// Which call of the client's this is; as an error beyond `most`.
+fn limit(connection: &Connection, most: i64) -> Result<String, String> {
     let client = core::net::SocketAddr::from(connection.client_address()).ip();
     let key = format!("calls of {client}");
     match key_value::increment(key.as_bytes(), 1, MINUTE) {
-        Ok(calls) if calls > most => Decision::reject(Alert::AccessDenied).because(format!("call {calls}")),
-        Ok(calls) => Decision::pass().because(format!("call {calls}")),
-        Err(error) => Decision::reject(Alert::InternalError).because(format!("{error:?}")),
+        Ok(calls) if calls <= most => Ok(format!("call {calls}")),
+        Ok(calls) => Err(format!("call {calls}")),
+        Err(error) => Err(format!("{error:?}")),
     }
 }
 
@@ -68,11 +77,11 @@ fn sum(key: &[u8], time_to_live: Duration) -> String {
     format!("call {:?}", key_value::increment(key, 1, time_to_live))
 }
 
-fn flood() -> Decision {
+fn flood() -> String {
     let call = random::unsigned();
     let refused = (0..4_000_u64).filter(|number| {
         let key = [call.to_le_bytes(), number.to_le_bytes()].concat();
         key_value::set(&key, b"12345678", MINUTE).is_err()
     });
-    Decision::pass().because(format!("{} refused", refused.count()))
+    format!("{} refused", refused.count())
 }
