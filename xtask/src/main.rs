@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod fuzz;
+mod languages;
 mod plugins;
 mod test;
 mod torture;
@@ -35,6 +36,18 @@ enum Command {
         #[arg(long, conflicts_with = "check")]
         guests: bool,
     },
+    /// Build the example and the conformance policy of each language to target/policies
+    Languages {
+        /// Only these
+        languages: Vec<languages::Language>,
+    },
+    /// Make a component of a core module
+    Component {
+        /// What a compiler left
+        module: PathBuf,
+        /// The component to write
+        component: PathBuf,
+    },
     /// Fuzz the parsers of untrusted bytes
     Fuzz {
         /// For how long, each target
@@ -52,6 +65,8 @@ fn main() -> Result<()> {
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Plugins { guests: true, .. } => plugins::build_all(plugins::GUESTS).map(|_| ()),
         Command::Plugins { check, .. } => plugins::run(check),
+        Command::Languages { languages } => languages::build(&languages),
+        Command::Component { module, component } => languages::componentize(&module, &component),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Bench(args) => bench::run(args),
         Command::Torture(args) => torture::run(&args),

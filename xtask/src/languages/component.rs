@@ -30,13 +30,14 @@ struct Needs {
 /// Makes a component of a core module, and validates it.
 pub(crate) fn from_module(module: &[u8]) -> Result<Vec<u8>> {
     let needs = Needs::of(module)?;
-    let module = if needs.described { module.to_vec() } else { with_world(module, &needs)? };
+    let module = if needs.described { module.to_vec() } else { with_world(module, &needs, "policy")? };
 
-    let mut encoder = ComponentEncoder::default().validate(true);
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true);
     if needs.preview1 {
         let adapter = wat::parse_str(ADAPTER)?;
-        let adapter = with_world(&adapter, &Needs::of(&adapter)?)?;
-        encoder = encoder.adapter(PREVIEW1, &adapter).context("the stand-in for WASI does not fit")?;
+        let adapter = with_world(&adapter, &Needs::of(&adapter)?, "preview1")?;
+        encoder.adapter(PREVIEW1, &adapter).context("the stand-in for WASI does not fit")?;
     }
     encoder
         .module(&module)
@@ -80,9 +81,9 @@ impl Needs {
         Ok(needs)
     }
 
-    /// The world with these and nothing else.
-    fn world(&self) -> String {
-        let mut world = "package handfast:built;\nworld policy {\n".to_owned();
+    /// The world with these and nothing else. The module and the stand-in are merged later, so their worlds differ by name.
+    fn world(&self, name: &str) -> String {
+        let mut world = format!("package handfast:built-{name};\nworld {name} {{\n");
         for (keyword, interfaces) in [("import", &self.imports), ("export", &self.exports)] {
             for interface in interfaces {
                 // Writing to a string cannot fail.
@@ -93,16 +94,15 @@ impl Needs {
     }
 }
 
-fn with_world(module: &[u8], needs: &Needs) -> Result<Vec<u8>> {
-    // `cabi_post_…` names are not interfaces; wit-component finds them by itself.
+fn with_world(module: &[u8], needs: &Needs, name: &str) -> Result<Vec<u8>> {
     let mut resolve = Resolve::default();
     resolve.push_str("policy.wit", INTERFACE)?;
     let package = resolve
-        .push_str("world.wit", &needs.world())
+        .push_str("world.wit", &needs.world(name))
         .context("the module names an interface that wit/v1 does not have")?;
-    let world = resolve.select_world(&[package], Some("policy"))?;
+    let world = resolve.select_world(&[package], Some(name))?;
     let mut module = module.to_vec();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
     Ok(module)
 }
 

@@ -11,21 +11,22 @@
     (import "env" "memory" (memory 0))
 
     (func (export "random_get") (param $to i32) (param $length i32) (result i32)
+        (local $end i32)
         (local $bits i64)
+        (local.set $end (i32.add (local.get $to) (local.get $length)))
         (block $done
-            (loop $more
-                (br_if $done (i32.eqz (local.get $length)))
-                (local.set $bits (call $unsigned))
-                ;; Eight bytes at once would write behind the end.
-                (loop $byte
-                    (br_if $done (i32.eqz (local.get $length)))
-                    (i64.store8 (local.get $to) (local.get $bits))
-                    (local.set $bits (i64.shr_u (local.get $bits) (i64.const 8)))
-                    (local.set $to (i32.add (local.get $to) (i32.const 1)))
-                    (local.set $length (i32.sub (local.get $length) (i32.const 1)))
-                    ;; A byte of zero early ends a word early: cheaper than a counter, and as random.
-                    (br_if $byte (i64.ne (local.get $bits) (i64.const 0))))
-                (br $more)))
+            (loop $byte
+                (br_if $done (i32.eq (local.get $to) (local.get $end)))
+                ;; Every eight bytes a new word; eight bytes at once would write behind the end.
+                (if (i32.eqz (i32.and (i32.sub (local.get $end) (local.get $to)) (i32.const 7)))
+                    (then (local.set $bits (call $unsigned)))
+                    (else
+                        (if (i32.eq (i32.sub (local.get $end) (local.get $to)) (local.get $length))
+                            (then (local.set $bits (call $unsigned))))))
+                (i64.store8 (local.get $to) (local.get $bits))
+                (local.set $bits (i64.shr_u (local.get $bits) (i64.const 8)))
+                (local.set $to (i32.add (local.get $to) (i32.const 1)))
+                (br $byte)))
         (i32.const 0))
 
     (func (export "clock_time_get") (param $clock i32) (param $precision i64) (param $to i32) (result i32)

@@ -1,0 +1,3 @@
+module github.com/handfast/handfast/plugins/sdk/go
+
+go 1.25

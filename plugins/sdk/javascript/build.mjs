@@ -1,0 +1,149 @@
+#!/usr/bin/env node
+// handfast-policy build SOURCE [-o COMPONENT]: from a JavaScript or TypeScript module to a component.
+//
+// TypeScript is checked (strictly, unless a tsconfig.json lies beside the source), the module and what it imports become one
+// with esbuild, and componentize-qjs puts that into a component with QuickJS. The component exports the hooks that the module
+// exports and imports only what is left after esbuild dropped what is not used, so that a policy needs a grant only for what
+// it calls.
+//
+// QuickJS, and not SpiderMonkey (componentize-js): 1.7 MB instead of 12, a call in a used instance takes 10 µs instead of 40, in
+// a fresh one 80 instead of 250; no policy computes enough for a compiler of hot code to catch up.
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync, mkdirSync, existsSync, renameSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { componentize } from "componentize-qjs";
+import * as esbuild from "esbuild";
+import ts from "typescript";
+
+const sdk = path.dirname(fileURLToPath(import.meta.url));
+const hooks = ["select", "validate", "admit", "configure"];
+const namespace = "handfast:policy/";
+
+const usage = "usage: handfast-policy build SOURCE [-o COMPONENT]";
+
+async function main(words) {
+    if (words[0] !== "build") fail(usage);
+    let source, output;
+    for (let at = 1; at < words.length; at++) {
+        if (words[at] === "-o") output = words[++at];
+        else if (source === undefined) source = words[at];
+        else fail(usage);
+    }
+    if (source === undefined) fail(usage);
+    source = path.resolve(source);
+    if (!existsSync(source)) fail(`cannot read ${source}`);
+    output = path.resolve(output ?? source.replace(/\.[a-z]+$/, "") + ".wasm");
+
+    if (source.endsWith(".ts")) check(source);
+    const exported = await exportsOf(source);
+    const found = hooks.filter((hook) => exported.includes(hook));
+    if (!found.some((hook) => hook !== "configure")) {
+        fail(`${source} exports no hook: it needs \`export const select\`, \`validate\` or \`admit\``);
+    }
+
+    const folder = mkdtempSync(path.join(tmpdir(), "handfast-policy-"));
+    try {
+        const { code, imports } = await bundle(source, found, folder);
+        const bundled = path.join(folder, "bundle.mjs");
+        writeFileSync(bundled, code);
+        const component = await componentize({
+            ...world(folder, imports, found), jsPath: bundled, jsSource: code, stubWasi: true, sync: true,
+        });
+        const bytes = component.component ?? component;
+        const partial = `${output}.${process.pid}`;
+        writeFileSync(partial, bytes);
+        renameSync(partial, output);
+        console.log(`${path.relative(process.cwd(), output)}: ${found.join(", ")}; ${statSync(output).size} bytes`);
+    } finally {
+        rmSync(folder, { recursive: true });
+    }
+}
+
+// Where this package is found, for a source that lies outside of the project that installed it.
+function paths() {
+    return { "handfast-policy": ["src/index.ts"], "handfast-policy/counter": ["src/counter.ts"],
+        "handfast-policy/key-value": ["src/key-value.ts"] };
+}
+
+function check(source) {
+    const options = {
+        strict: true, noEmit: true, target: ts.ScriptTarget.ES2023, lib: ["lib.es2023.d.ts", "lib.esnext.disposable.d.ts"],
+        module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler, skipLibCheck: true, types: [],
+        allowImportingTsExtensions: true, baseUrl: sdk, paths: paths(),
+    };
+    const beside = path.join(path.dirname(source), "tsconfig.json");
+    if (existsSync(beside)) {
+        const { config } = ts.readConfigFile(beside, ts.sys.readFile);
+        Object.assign(options, ts.parseJsonConfigFileContent(config ?? {}, ts.sys, path.dirname(source)).options);
+        Object.assign(options, { noEmit: true, baseUrl: sdk, paths: paths() });
+    }
+    const program = ts.createProgram([source, path.join(sdk, "src/wit.d.ts")], options);
+    const complaints = ts.getPreEmitDiagnostics(program);
+    if (complaints.length > 0) {
+        const host = {
+            getCanonicalFileName: (name) => name, getCurrentDirectory: () => process.cwd(), getNewLine: () => "\n",
+        };
+        fail(ts.formatDiagnostics(complaints, host).trimEnd());
+    }
+}
+
+async function exportsOf(source) {
+    const { metafile } = await esbuild.build({ ...settings(), entryPoints: [source], write: false, outfile: "policy.mjs" });
+    return Object.values(metafile.outputs).find((output) => output.entryPoint)?.exports ?? [];
+}
+
+async function bundle(source, found, folder) {
+    const names = found.map((hook) => `${hook} as ${hook}Hook`).join(", ");
+    const entry = [
+        `import { hooks } from "handfast-policy";`,
+        `import { ${names} } from ${JSON.stringify(source)};`,
+        ...found.map((hook) => `export const ${hook} = hooks.${hook}(${hook}Hook);`),
+    ].join("\n");
+    const { outputFiles, metafile } = await esbuild.build({
+        ...settings(), stdin: { contents: entry, resolveDir: path.dirname(source), sourcefile: "entry.mjs" },
+        write: false, outfile: path.join(folder, "bundle.mjs"),
+    });
+    const imports = Object.values(metafile.outputs).flatMap((output) => output.imports).map(({ path }) => path);
+    return { code: outputFiles[0].text, imports: [...new Set(imports)].sort() };
+}
+
+function settings() {
+    return {
+        bundle: true, format: "esm", target: "es2023", metafile: true, logLevel: "silent", treeShaking: true,
+        plugins: [{
+            name: "handfast",
+            setup(build) {
+                build.onResolve({ filter: /^handfast:/ }, ({ path }) => ({ path, external: true, sideEffects: false }));
+                build.onResolve({ filter: /^handfast-policy($|\/)/ }, ({ path: name }) => {
+                    const file = { ...paths() }[name]?.[0];
+                    return file ? { path: path.join(sdk, file), sideEffects: false } : undefined;
+                });
+            },
+        }],
+    };
+}
+
+// A world with what the bundle imports and exports, and nothing else.
+function world(folder, imports, found) {
+    const wit = path.join(folder, "wit");
+    mkdirSync(path.join(wit, "deps/handfast"), { recursive: true });
+    writeFileSync(path.join(wit, "deps/handfast/policy.wit"), readFileSync(path.join(sdk, "policy.wit")));
+    const lines = [
+        "package handfast:built;", "world policy {", "    import handfast:policy/types@1.0.0;",
+        ...imports.filter((name) => name.startsWith(namespace)).map((name) => `    import ${name};`),
+        ...found.map((hook) => `    export ${namespace}${hook}@1.0.0;`), "}", "",
+    ];
+    writeFileSync(path.join(wit, "world.wit"), lines.join("\n"));
+    return { witPath: wit, world: "policy" };
+}
+
+function fail(message) {
+    console.error(message);
+    process.exit(1);
+}
+
+await main(process.argv.slice(2)).catch((error) => fail(error.message ?? String(error)));
