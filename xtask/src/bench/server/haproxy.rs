@@ -57,7 +57,8 @@ backend origin
     let config = format!(
         "global
     nbthread 1
-    maxconn 30000
+    no strict-limits
+    maxconn 11000
     ssl-load-extra-files none
     stats socket {socket} level admin
 defaults

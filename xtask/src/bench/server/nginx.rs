@@ -129,11 +129,10 @@ load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
         "{modules}daemon off;
 user root;
 worker_processes 1;
-worker_rlimit_nofile 65536;
 pid nginx.pid;
 error_log stderr crit;
 events {{
-    worker_connections 32768;
+    worker_connections 16384;
 }}
 http {{
     access_log off;

@@ -24,11 +24,10 @@ pub(in crate::bench) fn start(ground: &Ground) -> Result<Server> {
         "daemon off;
 user root;
 worker_processes 1;
-worker_rlimit_nofile 65536;
 pid upstream.pid;
 error_log stderr crit;
 events {{
-    worker_connections 32768;
+    worker_connections 16384;
 }}
 http {{
     access_log off;
