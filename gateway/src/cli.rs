@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, ConfigError, Log};
 use crate::demo;
 use crate::policy::Last;
+use crate::policy::slot::COMPILE_COMMAND;
 use crate::reload::BuildError;
 use crate::server::{self, ServerError, Start};
 use crate::telemetry;
@@ -63,6 +64,14 @@ enum Command {
     Policy(PolicyCommand),
     /// Print the version
     Version,
+    /// Compile the component on standard input to standard output, within bounds: the gateway's own child
+    #[command(name = COMPILE_COMMAND, hide = true)]
+    CompilePlugin {
+        /// Bytes of address space
+        memory: u64,
+        /// Seconds of processor time
+        seconds: u64,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +91,9 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check::run(config),
         Command::Certificate(command) => certificate::run(command),
         Command::Policy(PolicyCommand::Inspect { file }) => inspect::run(&file).map_err(Failure::runtime),
+        Command::CompilePlugin { memory, seconds } => {
+            return handfast_plugin_host::run_child(memory, seconds);
+        }
         Command::Version => say(format_args!("handfast {}", env!("CARGO_PKG_VERSION"))),
     };
     match done {

@@ -21,7 +21,7 @@ use crate::config::error::suggest;
 use crate::config::{Config, ConfigError, EMBEDDED_POLICY};
 use crate::generation::Generation;
 use crate::metrics::Metrics;
-use crate::policy::slot::{Slot, SlotError};
+use crate::policy::slot::{Slot, SlotError, compiler};
 use crate::policy::{Last, Policies};
 use crate::route::{Routes, Routing};
 use crate::snapshot::admit::AdmitGate;
@@ -82,10 +82,11 @@ impl Builder {
         let stapler = Arc::new(Stapler::new(state_directory.as_deref()));
         let settings = plugin_host::HostSettings {
             code_cache: state_directory.map(|directory| directory.join("compiled-plugins")),
+            compiler: Some(compiler()),
             ..Default::default()
         };
         let host = plugin_host::Host::new(settings).map_err(BuildError::Host)?;
-        let plugin = host.load(EMBEDDED_POLICY, EMBEDDED_PLUGIN).map_err(BuildError::Embedded)?;
+        let plugin = host.load_trusted(EMBEDDED_POLICY, EMBEDDED_PLUGIN).map_err(BuildError::Embedded)?;
         let settings = plugin_host::PolicySettings {
             name: EMBEDDED_POLICY.to_owned(),
             config: "{}".to_owned(),

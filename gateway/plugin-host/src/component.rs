@@ -49,6 +49,9 @@ const SUPPORTED_MINORS: RangeInclusive<u32> = 0..=0;
 const PACKAGE: &str = "handfast:policy/";
 const LINKED: [&str; 5] = ["types", "log", "certificates", "clock", "random"];
 
+/// Bytes of a component as text, which is parsed in this process and takes many times its size: for tests and demonstrations.
+const MAX_TEXT: usize = 1 << 20;
+
 /// A component's bytes in the binary format.
 pub(crate) struct Binary<'a> {
     pub(crate) bytes: Cow<'a, [u8]>,
@@ -67,6 +70,9 @@ impl<'a> Binary<'a> {
         let bytes = if bytes.starts_with(b"\0asm") {
             Cow::Borrowed(bytes)
         } else if is_text(bytes) {
+            if size > MAX_TEXT {
+                return Err(LoadError::TooLarge { size, most: MAX_TEXT });
+            }
             wat::parse_bytes(bytes).map_err(|error| LoadError::Text(error.into()))?
         } else {
             return Err(LoadError::NotWasm);

@@ -45,6 +45,17 @@ pub enum LoadError {
         "this is WebAssembly of an unknown encoding (version {version}, layer {layer}); components are version 13, layer 1"
     )]
     Encoding { version: u16, layer: u16 },
+    #[error("the component has {count} {what}; at most {most} are compiled")]
+    TooMany { what: &'static str, count: u64, most: u64 },
+    #[error("the process that compiles components does not start")]
+    Compiler(#[source] io::Error),
+    #[error(
+        "compiling the component takes more than {spent}, the bound for one of its size: it is built to be hard to \
+         compile, or is split better into several policies"
+    )]
+    CompileBound { spent: String },
+    #[error("the process that compiles components failed ({status}); it said: {said}")]
+    CompilerFailed { status: String, said: String },
     #[error("the component is damaged, cut off, or needs WebAssembly features that policies do not have")]
     Invalid(#[source] Source),
     #[error(

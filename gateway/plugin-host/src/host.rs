@@ -26,6 +26,8 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::cache::CodeCache;
+use crate::census;
+use crate::compiler::Compiler;
 use crate::component::{Binary, Inspection};
 use crate::error::{FRAMES, HostError, LoadError};
 use crate::imports::{self, State};
@@ -42,11 +44,13 @@ pub struct HostSettings {
     pub max_instances: u32,
     /// Bytes of one component file.
     pub max_component: usize,
+    /// Who compiles. `None`: this process, without bounds; for components that are trusted.
+    pub compiler: Option<Compiler>,
 }
 
 impl Default for HostSettings {
     fn default() -> Self {
-        Self { code_cache: None, max_instances: 1_000, max_component: 64 << 20 }
+        Self { code_cache: None, max_instances: 1_000, max_component: 64 << 20, compiler: None }
     }
 }
 
@@ -62,6 +66,7 @@ struct Shared {
     registry: Registry,
     code_cache: Option<CodeCache>,
     max_component: usize,
+    compiler: Option<Compiler>,
     engine: Engine,
     _clock: Clock,
 }
@@ -77,9 +82,17 @@ impl Host {
         let registry = Registry::default();
         let clock = Clock::start(engine.clone()).map_err(HostError::Clock)?;
         let code_cache = settings.code_cache.as_deref().and_then(usable_cache);
-        let max_component = settings.max_component;
+        let HostSettings { max_component, compiler, .. } = settings;
         Ok(Self {
-            shared: Arc::new(Shared { linker, registry, code_cache, max_component, engine, _clock: clock }),
+            shared: Arc::new(Shared {
+                linker,
+                registry,
+                code_cache,
+                max_component,
+                compiler,
+                engine,
+                _clock: clock,
+            }),
         })
     }
 
@@ -87,9 +100,18 @@ impl Host {
     ///
     /// Blocks for milliseconds (a small component) to seconds (an interpreter): never on a worker.
     pub fn load(&self, name: &str, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        self.load_by(self.shared.compiler.as_ref(), name, bytes)
+    }
+
+    /// The same for a component that came with the program: compiled in this process, whatever the settings say.
+    pub fn load_trusted(&self, name: &str, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        self.load_by(None, name, bytes)
+    }
+
+    fn load_by(&self, compiler: Option<&Compiler>, name: &str, bytes: &[u8]) -> Result<Plugin, LoadError> {
         let begin = Instant::now();
         let binary = Binary::parse(bytes, self.shared.max_component)?;
-        let (component, cached) = self.component(&binary)?;
+        let (component, cached) = self.component(compiler, &binary)?;
         let inspection = Inspection::of(self.engine(), &component, &binary);
         let plugin = Plugin::link(self, &self.shared.linker, &component, inspection)?;
         let (digest, size) = (plugin.digest(), plugin.size());
@@ -101,11 +123,11 @@ impl Host {
     /// What `handfast policy inspect` prints. Compiles the component, and runs nothing of it.
     pub fn inspect(&self, bytes: &[u8]) -> Result<Inspection, LoadError> {
         let binary = Binary::parse(bytes, self.shared.max_component)?;
-        let (component, _) = self.component(&binary)?;
+        let (component, _) = self.component(self.shared.compiler.as_ref(), &binary)?;
         Ok(Inspection::of(self.engine(), &component, &binary))
     }
 
-    /// Whether [`load`](Self::load) would find this component compiled. See [`compile`].
+    /// Whether [`load`](Self::load) would find this component compiled.
     pub fn is_cached(&self, bytes: &[u8]) -> bool {
         let Ok(binary) = Binary::parse(bytes, self.shared.max_component) else { return false };
         let key = CodeCache::key(self.engine(), &binary.digest);
@@ -121,44 +143,51 @@ impl Host {
     }
 
     /// The component, and whether it came from the cache.
-    fn component(&self, binary: &Binary<'_>) -> Result<(Component, bool), LoadError> {
+    fn component(
+        &self,
+        compiler: Option<&Compiler>,
+        binary: &Binary<'_>,
+    ) -> Result<(Component, bool), LoadError> {
         let engine = self.engine();
-        let Some(cache) = &self.shared.code_cache else {
-            return Ok((compiled(engine, binary)?, false));
-        };
-        let key = CodeCache::key(engine, &binary.digest);
-        if let Some(component) = cache.load(engine, &key) {
+        let cache =
+            self.shared.code_cache.as_ref().map(|cache| (cache, CodeCache::key(engine, &binary.digest)));
+        if let Some((cache, key)) = &cache
+            && let Some(component) = cache.load(engine, key)
+        {
             return Ok((component, true));
         }
-        let component = compiled(engine, binary)?;
-        let stored = component.serialize().map_err(io::Error::other).and_then(|it| cache.store(&key, &it));
-        if let Err(error) = stored {
-            tracing::warn!(%error, "compiled code is not kept: the cache cannot be written");
+        census::check(&binary.bytes)?;
+        let image = match compiler {
+            Some(compiler) => compiler.compile(&binary.bytes)?,
+            None => engine.precompile_component(&binary.bytes).map_err(invalid)?,
+        };
+        if let Some((cache, key)) = &cache {
+            match cache.store(key, &image) {
+                // Mapped from the file, it takes no memory that the kernel cannot have back.
+                Ok(()) => {
+                    if let Some(component) = cache.load(engine, key) {
+                        return Ok((component, false));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "compiled code is not kept: the cache cannot be written");
+                }
+            }
         }
+        // SAFETY: the image must be what this engine's compiler wrote: it was written just now, by this process or by
+        // its own program, and has lain in this process's memory since. Version and configuration are checked by
+        // wasmtime.
+        let component = unsafe { Component::deserialize(engine, &image) }.map_err(invalid)?;
         Ok((component, false))
     }
 }
 
-/// Compiles a component into the cache in `directory` and does nothing else: for a child process.
-///
-/// Compiling is outside every limit of a running guest: 250 KB with 50,000 empty functions took 0.4 s and 247 MiB. A
-/// gateway that loads components at run time first starts itself as a child with limits on memory and CPU time, which
-/// calls this, and then [`Host::load`] finds the result. No pool is reserved here, so `RLIMIT_AS` can be low.
-pub fn compile(directory: &Path, bytes: &[u8], max_component: usize) -> Result<(), LoadError> {
-    let binary = Binary::parse(bytes, max_component)?;
-    let engine = Engine::new(&config()).map_err(|error| LoadError::Invalid(error.into()))?;
-    let image =
-        engine.precompile_component(&binary.bytes).map_err(|error| LoadError::Invalid(error.into()))?;
-    let cache = CodeCache::open(directory).map_err(|error| LoadError::Cache(io::Error::other(error)))?;
-    cache.store(&CodeCache::key(&engine, &binary.digest), &image).map_err(LoadError::Cache)
-}
-
-fn compiled(engine: &Engine, binary: &Binary<'_>) -> Result<Component, LoadError> {
-    Component::from_binary(engine, &binary.bytes).map_err(|error| LoadError::Invalid(error.into()))
+fn invalid(error: wasmtime::Error) -> LoadError {
+    LoadError::Invalid(error.into())
 }
 
 /// Everything that changes the code a compiler makes. The pool does not.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)

@@ -8,14 +8,16 @@
 //! 3. [`Policy`]: a plugin with a configuration and limits. Its hooks are called on every handshake.
 //!
 //! Nothing a guest does can end a thread of the gateway, hold a worker for more than a millisecond at a time, or
-//! take more than its [`Limits`]: the call ends with a [`CallError`] and the instance is thrown away. What is *not*
-//! bounded is compiling, which takes time and memory out of proportion to the size of a hostile component: do it with
-//! [`compile`] in a child process with resource limits, and let the gateway find the result in the cache.
+//! take more than its [`Limits`]: the call ends with a [`CallError`] and the instance is thrown away. Compiling is not
+//! bounded by that, and takes time and memory out of proportion to the size of a hostile component: a [`Compiler`] does it
+//! in a child process, and what is in a component is counted first.
 //!
 //! Of WASI there is what lets the runtimes of languages start: see `imports/wasi.rs`.
 
 mod bindings;
 mod cache;
+mod census;
+mod compiler;
 mod component;
 mod counter;
 mod error;
@@ -31,10 +33,11 @@ mod text;
 mod verdict;
 pub mod views;
 
+pub use compiler::{Compiler, run_child};
 pub use component::{Hooks, Inspection};
 pub use error::{CallError, HostError, LoadError, Trap};
 pub use grant::Grant;
-pub use host::{Host, HostSettings, compile};
+pub use host::{Host, HostSettings};
 pub use kept::Counted;
 pub use key_value::{KeyValueBounds, KeyValueUse};
 pub use limits::Limits;

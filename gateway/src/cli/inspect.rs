@@ -1,9 +1,12 @@
 //! `handfast policy inspect`.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use handfast_plugin_host::{Host, HostError, HostSettings, LoadError};
+
+use crate::policy::slot::compiler;
 
 /// Why a component cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +23,10 @@ pub(super) enum InspectError {
 
 /// Prints what a component is, one fact a line.
 pub(super) fn run(path: &Path) -> Result<(), InspectError> {
-    let bytes = std::fs::read(path).map_err(|source| InspectError::Read { path: path.to_owned(), source })?;
-    let host = Host::new(HostSettings::default())?;
+    let settings = HostSettings { compiler: Some(compiler()), max_instances: 1, ..HostSettings::default() };
+    let bytes = read(path, settings.max_component)
+        .map_err(|source| InspectError::Read { path: path.to_owned(), source })?;
+    let host = Host::new(settings)?;
     let component =
         host.inspect(&bytes).map_err(|source| InspectError::Load { path: path.to_owned(), source })?;
     let hooks = [
@@ -44,6 +49,13 @@ pub(super) fn run(path: &Path) -> Result<(), InspectError> {
         None => Ok(()),
         Some(source) => Err(InspectError::Load { path: path.to_owned(), source }),
     }
+}
+
+/// One byte more than is loaded, if there is as much: the host says that it is too much.
+fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn list<T: AsRef<str>>(words: &[T]) -> String {

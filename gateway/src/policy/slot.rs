@@ -22,6 +22,14 @@ use crate::telemetry::{Throttle, error_chain};
 /// Bytes of a component that are read. The host refuses less than this by itself.
 const LARGEST_PLUGIN: usize = 64 << 20;
 
+/// The hidden subcommand that compiles a plugin: the gateway starts itself with it.
+pub const COMPILE_COMMAND: &str = "compile-plugin";
+
+/// Who compiles plugins: a process of its own for each, with bounds on its memory and time.
+pub fn compiler() -> plugin_host::Compiler {
+    plugin_host::Compiler::this_program(COMPILE_COMMAND)
+}
+
 /// Why a policy could not be loaded at all.
 #[derive(Debug, thiserror::Error)]
 #[error("the policy `{policy}` does not load from {}", plugin.display())]
@@ -135,7 +143,8 @@ impl Load<plugin_host::Policy> for Loader {
             let name = self.config.name.clone();
             let bytes = files.into_iter().next().map(|file| file.bytes).unwrap_or_default();
             let plugin = tokio::task::spawn_blocking(move || host.load(&name, &bytes)).await;
-            let plugin = plugin.map_err(|panic| Refusal::from(io::Error::other(panic)))??;
+            let plugin = plugin.map_err(|panic| Refusal::from(io::Error::other(panic)))?;
+            let plugin = plugin.map_err(|error| self.refusal(error))?;
             let policy = plugin_host::Policy::new(&plugin, settings(&self.config)).await;
             policy.map(Arc::new).map_err(|error| self.refusal(error))
         })
@@ -160,10 +169,13 @@ impl Load<plugin_host::Policy> for Loader {
 }
 
 impl Loader {
-    /// A start that failed for want of time or of a free instance may succeed later; everything else is the file's.
+    /// A start that failed for want of time, a free instance or a process may succeed later; all else is the file's.
     fn refusal(&self, error: LoadError) -> Refusal {
         const AGAIN: Duration = Duration::from_secs(1);
-        let passing = matches!(&error, LoadError::Start(CallError::Timeout { .. } | CallError::Busy(_)));
+        let passing = matches!(
+            &error,
+            LoadError::Start(CallError::Timeout { .. } | CallError::Busy(_)) | LoadError::Compiler(_)
+        );
         Refusal { reason: Arc::new(error), retry: passing.then_some(AGAIN) }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use handfast_plugin_host::{Host, HostSettings, compile};
+use handfast_plugin_host::{Host, HostSettings};
 
 use crate::guest::selecting;
 
@@ -40,10 +40,15 @@ fn a_second_host_finds_what_the_first_compiled() {
 }
 
 #[tokio::test]
-async fn an_image_compiled_elsewhere_runs_in_a_host_with_a_pool() {
+async fn an_image_of_another_host_runs_in_one_with_a_pool_of_another_size() {
     let directory = tempfile::tempdir().unwrap();
     let bytes = selecting("");
-    compile(directory.path(), &bytes, 1 << 20).unwrap();
+    let settings = HostSettings {
+        code_cache: Some(directory.path().into()),
+        max_instances: 7,
+        ..HostSettings::default()
+    };
+    Host::new(settings).unwrap().load("under-test", &bytes).unwrap();
     let host = host(directory.path());
     assert!(host.is_cached(&bytes));
     let plugin = host.load("under-test", &bytes).unwrap();
