@@ -416,10 +416,18 @@ fn explain(message: &str) -> (String, Option<String>) {
     if message.contains("socket address") {
         return (message.to_owned(), Some(ADDRESS_HINT.to_owned()));
     }
+    if message.contains("IP address syntax") {
+        return ("not a network".to_owned(), Some(NETWORK_HINT.to_owned()));
+    }
+    // toml's words where a value should be one of a few.
+    if message.starts_with("wanted string or table") {
+        return ("expected text".to_owned(), Some("write it in quotes".to_owned()));
+    }
     (message.trim_end().to_owned(), None)
 }
 
 const ADDRESS_HINT: &str = "write an address and a port in quotes, as in \"0.0.0.0:443\" or \"[::]:443\"";
+const NETWORK_HINT: &str = "write an address and how many bits of it count, as in \"10.0.0.0/8\" or \"fd00::/8\"";
 
 /// A kind of value as who writes TOML knows it, where serde names it after a type of Rust; and how it is written.
 fn in_toml(expected: &str) -> (&str, Option<&'static str>) {
@@ -442,6 +450,8 @@ fn in_toml(expected: &str) -> (&str, Option<&'static str>) {
 
 /// What stands there instead, in the same words.
 fn written(found: &str) -> String {
+    // serde names the type that a number beyond 64 bits was read as.
+    let found = found.trim_end_matches(" as i128").trim_end_matches(" as u128");
     let kinds = [
         ("string ", "the text "),
         ("integer ", "the number "),

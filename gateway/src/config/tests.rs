@@ -69,3 +69,46 @@ fn a_required_id_must_be_one_that_its_source_can_have() {
     parse(&format!("{GOOD}required = [\"files:shop.example\"]{second}")).unwrap();
     parse(&format!("{GOOD}required = [\"shop.example\"]")).unwrap();
 }
+
+/// The error of the good configuration with this change.
+fn refusal_of(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "nothing to change");
+    parse(&GOOD.replacen(from, to, 1)).expect_err(to)
+}
+
+/// Each was once answered in the words of a library, or with what is not so.
+#[test]
+fn mistakes_are_told_in_the_words_of_this_file() {
+    let name = "name = \"main\"";
+    for (keys, expected) in [
+        ("minimum-tls = 1.2", "write it in quotes"),
+        ("proxy-protocol = [\"10.0.0.0/33\"]", "not a network"),
+        ("proxy-protocol = [\"banana\"]", "\"10.0.0.0/8\""),
+    ] {
+        let error = refusal_of(name, &format!("{name}\n{keys}"));
+        assert!(error.contains(expected), "{keys}: {error}");
+    }
+    let error = refusal("[gateway]\nworkers = 99999999999999999999999");
+    assert!(!error.contains("i128"), "{error}");
+    for own in ["server-name", "listener"] {
+        let error = refusal(&format!("[[policy]]\nname = \"{own}\"\nplugin = \"a.wasm\""));
+        assert!(error.contains("is the gateway's own"), "{error}");
+    }
+}
+
+/// The second used to be left aside without a word.
+#[test]
+fn two_routes_for_one_host_and_path_are_refused() {
+    let route = |host: &str, path: &str| {
+        format!("[[route]]\nhosts = [\"{host}\"]\npath = \"{path}\"\nupstream = \"app\"\n")
+    };
+    let upstream = "[[upstream]]\nname = \"app\"\nendpoints = [\"127.0.0.1:1\"]\n";
+    for (one, other) in
+        [(route("shop.example", "/"), route("SHOP.example", "/")), (route("*", "/api"), route("*", "/api/"))]
+    {
+        let error = refusal(&format!("{upstream}{one}{other}"));
+        assert!(error.contains("two routes are for"), "{error}");
+    }
+    let good = [route("shop.example", "/"), route("shop.example", "/api"), route("*", "/")].concat();
+    parse(&format!("{GOOD}{upstream}{good}")).unwrap();
+}

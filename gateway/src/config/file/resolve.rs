@@ -3,6 +3,7 @@
 //! Each check says where it failed in the file and what to write instead. Nothing here has a default: those stand with
 //! the tables.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -355,9 +356,16 @@ impl<'a> Context<'a> {
     }
 
     fn policies(&self, tables: Vec<PolicyTable>) -> Result<Vec<Arc<Policy>>, ConfigError> {
-        let mut names = vec![EMBEDDED_POLICY.to_owned(), LISTENER_RULES.to_owned()];
+        let mut names = Vec::new();
         let mut policies = Vec::new();
         for table in tables {
+            if [EMBEDDED_POLICY, LISTENER_RULES].contains(&table.name.get_ref().as_str()) {
+                return Err(self.at(
+                    table.name.span(),
+                    format!("the policy name `{}` is the gateway's own", table.name.get_ref()),
+                    "names appear in logs and metrics: choose another",
+                ));
+            }
             self.unique(&mut names, &table.name, "policy")?;
             let timeout = table.timeout.get_ref().0;
             if timeout < Duration::from_millis(10) || timeout > Duration::from_secs(10) {
@@ -487,6 +495,7 @@ impl<'a> Context<'a> {
         upstreams: &[Arc<Upstream>],
     ) -> Result<Vec<Route>, ConfigError> {
         let mut routes = Vec::new();
+        let mut taken = HashSet::new();
         for table in tables {
             if table.hosts.get_ref().is_empty() {
                 return Err(self.at(
@@ -505,6 +514,16 @@ impl<'a> Context<'a> {
                     "a route's `path` must begin with `/`",
                     format!("write \"/{}\"", table.path.get_ref()),
                 ));
+            }
+            let path = table.path.get_ref();
+            for (written, host) in table.hosts.get_ref().iter().zip(&hosts) {
+                if !taken.insert((host.clone(), path.trim_end_matches('/').to_owned())) {
+                    return Err(self.at(
+                        written.span(),
+                        format!("two routes are for `{host}` and the path `{path}`"),
+                        "the second would never be taken: leave the host out of one, or give one a longer `path`",
+                    ));
+                }
             }
             let name = table.upstream.get_ref();
             let Some(upstream) = upstreams.iter().find(|upstream| upstream.name == *name) else {
