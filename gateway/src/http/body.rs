@@ -21,6 +21,9 @@ pub(super) struct Body {
     keeps_last: bool,
     /// The last byte, kept back.
     last: Option<Bytes>,
+    /// How the upstream broke off, kept back for one turn: at an error hyper's HTTP/1.1 drops what it has not written,
+    /// the head perhaps, and a client that got nothing may take the request for one that it can safely send again.
+    broken: Option<BodyError>,
 }
 
 enum Source {
@@ -43,12 +46,12 @@ impl Body {
 
     /// Of a 101.
     pub(super) fn none() -> Self {
-        Self { source: Source::Text(Bytes::new()), record: None, keeps_last: false, last: None }
+        Self { source: Source::Text(Bytes::new()), record: None, keeps_last: false, last: None, broken: None }
     }
 
     fn new(source: Source, mut record: Box<Record>) -> Self {
         let keeps_last = record.outcome.version == Version::HTTP_2;
-        let mut body = Self { source, record: None, keeps_last, last: None };
+        let mut body = Self { source, record: None, keeps_last, last: None, broken: None };
         // hyper drops a body that is at its end without polling it.
         record.complete = body.is_end_stream();
         body.record = Some(record);
@@ -59,7 +62,17 @@ impl Body {
         if let Some(last) = self.last.take() {
             return Poll::Ready(Some(Ok(Frame::data(last))));
         }
-        let polled = self.source.poll(context);
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let polled = match self.source.poll(context) {
+            Poll::Ready(Some(Err(error))) if !self.keeps_last => {
+                self.broken = Some(error);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            polled => polled,
+        };
         if !self.source.is_at_end() {
             return polled;
         }
@@ -134,7 +147,7 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.last.is_none() && self.source.is_at_end()
+        self.last.is_none() && self.broken.is_none() && self.source.is_at_end()
     }
 
     fn size_hint(&self) -> SizeHint {
