@@ -427,7 +427,8 @@ fn explain(message: &str) -> (String, Option<String>) {
 }
 
 const ADDRESS_HINT: &str = "write an address and a port in quotes, as in \"0.0.0.0:443\" or \"[::]:443\"";
-const NETWORK_HINT: &str = "write an address and how many bits of it count, as in \"10.0.0.0/8\" or \"fd00::/8\"";
+const NETWORK_HINT: &str =
+    "write an address and how many bits of it count, as in \"10.0.0.0/8\" or \"fd00::/8\"";
 
 /// A kind of value as who writes TOML knows it, where serde names it after a type of Rust; and how it is written.
 fn in_toml(expected: &str) -> (&str, Option<&'static str>) {
