@@ -14,8 +14,12 @@ mod drain;
 mod examples;
 mod expiry;
 mod freshness;
+#[path = "../../gateway/plugin-host/tests/suite/guest.rs"]
+#[allow(dead_code, reason = "the plugin host's own tests use the rest")]
+mod guest;
 mod hostile;
 mod http;
+mod languages;
 mod layering;
 mod limits;
 mod mutual_tls;

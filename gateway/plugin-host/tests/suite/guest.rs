@@ -1,14 +1,14 @@
-//! Makes components out of core modules in text format, following the canonical ABI by hand.
+//! Makes components out of core modules in text format, following the canonical ABI by hand. `tests/behaviour` has this
+//! file as well.
 //!
 //! Memory of every guest: the answer of `select` at 16, of `configure` and `admit` at 64, of `validate` at 96, results
 //! of imports at 128, the verdict's string at 1,024, the reason at 2,048, other data from 3,072, `cabi_realloc` from
 //! 16,384.
 
-use wasi_preview1_component_adapter_provider as adapters;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-const WIT: &str = include_str!("../../../../wit/v1/policy.wit");
+pub(crate) const WIT: &str = include_str!("../../../../wit/v1/policy.wit");
 
 /// A component that exports these interfaces, from a core module.
 pub(crate) fn component(exports: &[&str], module: &str) -> Vec<u8> {
@@ -20,38 +20,27 @@ pub(crate) fn component_for(version: &str, imports: &str, exports: &[&str], modu
     let wit = WIT.replace("handfast:policy@1.0.0", &format!("handfast:policy@{version}"));
     let wit = wit.replace("/imports@1.0.0", &format!("/imports@{version}"));
     let module = module.replace("@1.0.0", &format!("@{version}"));
-    encode(&embedded(&wit, version, imports, "", exports, &module), None)
+    encode(&embedded(&wit, version, imports, "", exports, &module))
 }
 
 /// The same against an interface whose text was changed.
 pub(crate) fn component_against(change: (&str, &str), exports: &[&str], module: &str) -> Vec<u8> {
     assert!(WIT.contains(change.0), "`{}` is not in the interface", change.0);
     let wit = WIT.replace(change.0, change.1);
-    encode(&embedded(&wit, "1.0.0", "imports", "", exports, module), None)
+    encode(&embedded(&wit, "1.0.0", "imports", "", exports, module))
 }
 
 /// The same with a further package, of whose interfaces it imports what the module does.
 pub(crate) fn component_with(package: &str, module: &str) -> Vec<u8> {
-    encode(&embedded(WIT, "1.0.0", "imports", package, &["select"], module), None)
+    encode(&embedded(WIT, "1.0.0", "imports", package, &["select"], module))
 }
 
-/// The same from a module that imports `wasi_snapshot_preview1`, with the adapter that compilers' users give it.
-pub(crate) fn component_of_preview1(module: &str) -> Vec<u8> {
-    let adapter = adapters::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
-    encode(&embedded(WIT, "1.0.0", "imports", "", &["select"], module), Some(adapter))
-}
-
-fn encode(module: &[u8], preview1: Option<&[u8]>) -> Vec<u8> {
-    let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(module).unwrap();
-    if let Some(adapter) = preview1 {
-        encoder.adapter(adapters::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter).unwrap();
-    }
-    encoder.encode().unwrap()
+fn encode(module: &[u8]) -> Vec<u8> {
+    ComponentEncoder::default().validate(true).module(module).unwrap().encode().unwrap()
 }
 
 /// The module, with a description of its world.
-fn embedded(
+pub(crate) fn embedded(
     wit: &str,
     version: &str,
     imports: &str,

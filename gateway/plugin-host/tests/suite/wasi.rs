@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use handfast_plugin_host::{CallError, Limits, PolicySettings};
+use wasi_preview1_component_adapter_provider as adapters;
+use wit_component::ComponentEncoder;
 
-use crate::guest::{component_of_preview1, component_with, data, pass, select_module};
+use crate::guest::{self, component_with, data, pass, select_module};
 use crate::logging::logged;
 use crate::views::{policy, select, settings};
 
@@ -26,11 +28,14 @@ fn of_preview1(body: &str, text: &[u8]) -> Vec<u8> {
     let vector = [3_072_u32, text.len() as u32].map(u32::to_le_bytes).concat();
     let module = select_module(body, &[pass(), data(3_072, text), data(3_584, &vector)].concat());
     // Room for the adapter, which takes 64 KiB of the guest's memory for itself.
-    component_of_preview1(&module.replacen("(memory ", IMPORTS, 1).replacen(
-        "\"memory\") 1)",
-        "\"memory\") 8)",
-        1,
-    ))
+    let module = module.replacen("(memory ", IMPORTS, 1).replacen("\"memory\") 1)", "\"memory\") 8)", 1);
+    let module = guest::embedded(guest::WIT, "1.0.0", "imports", "", &["select"], &module);
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true).module(&module).unwrap();
+    // The adapter that compilers' users give it.
+    let adapter = adapters::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
+    encoder.adapter(adapters::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter).unwrap();
+    encoder.encode().unwrap()
 }
 
 #[tokio::test]
