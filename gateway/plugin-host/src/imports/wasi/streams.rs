@@ -2,6 +2,9 @@
 //!
 //! A line is a message: at most as many of a call reach the log as by the interface `log`, and as much of each. Standard
 //! error is where runtimes explain why they give up, so it goes into the explanation of a trap.
+//!
+//! A write is one host call however many lines are in it, and no tick of the clock interrupts one. So a write has a
+//! bound, and a line that nobody will see costs next to nothing.
 
 use std::time::Instant;
 
@@ -11,6 +14,7 @@ use wasmtime::component::{ComponentType, LinkerInstance, Lower, Resource};
 use super::super::State;
 use super::{Pollable, stub};
 use crate::bindings::handfast::policy::log::Level;
+use crate::error::Stop;
 use crate::limits::LOG_LINE_BYTES;
 use crate::text::printable;
 
@@ -32,10 +36,12 @@ enum StreamError {
 const STDIN: u32 = 0;
 const STDOUT: u32 = 1;
 const STDERR: u32 = 2;
-/// Bytes that a guest may write at once.
-const ROOM: u64 = 64 << 10;
+/// Bytes that a guest may write at once. `check-write` says so, and who writes more all the same is ended.
+const ROOM: usize = 64 << 10;
 /// Bytes of standard error that explain a trap.
 const SAID_BYTES: usize = 512;
+/// With less room than an escaped character takes (`\u{e0001}`), nothing more may fit.
+const ESCAPED_BYTES: usize = 9;
 
 /// Links a function of these interfaces; false for one that is not known here.
 pub(super) fn link(linked: &mut LinkerInstance<'_, State>, name: &str) -> Result<bool> {
@@ -60,11 +66,11 @@ pub(super) fn link(linked: &mut LinkerInstance<'_, State>, name: &str) -> Result
             stub(linked, name, |state, (_,): (Resource<OutputStream>,)| Ok((ready(state),)))
         }
         "[method]output-stream.check-write" => {
-            stub(linked, name, |_, (_,): (Resource<OutputStream>,)| Ok((Ok::<_, StreamError>(ROOM),)))
+            stub(linked, name, |_, (_,): (Resource<OutputStream>,)| Ok((Ok::<_, StreamError>(ROOM as u64),)))
         }
         "[method]output-stream.write" | "[method]output-stream.blocking-write-and-flush" => {
             stub(linked, name, |state, (stream, bytes): (Resource<OutputStream>, Vec<u8>)| {
-                state.write(stream.rep(), &bytes);
+                state.write(stream.rep(), &bytes)?;
                 Ok((Ok::<(), StreamError>(()),))
             })
         }
@@ -91,7 +97,10 @@ impl State {
         }
     }
 
-    fn write(&mut self, stream: u32, bytes: &[u8]) {
+    fn write(&mut self, stream: u32, bytes: &[u8]) -> Result<(), Stop> {
+        if bytes.len() > ROOM {
+            return Err(Stop::Misuse("at most 65,536 bytes may be written to a stream at once"));
+        }
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = match piece.strip_suffix(b"\n") {
                 Some(text) => (text, true),
@@ -104,6 +113,7 @@ impl State {
                 self.end_line(stream);
             }
         }
+        Ok(())
     }
 
     fn end_line(&mut self, stream: u32) {
@@ -114,13 +124,19 @@ impl State {
             return;
         }
         if stream == STDERR {
-            let said = match self.said.take() {
-                Some(before) => format!("{before}; {text}"),
-                None => text.to_owned(),
-            };
-            self.said = Some(printable(&said, SAID_BYTES));
+            self.say(text);
         }
         self.message(if stream == STDERR { Level::Warn } else { Level::Info }, text);
+    }
+
+    /// Adds a line to the explanation of a trap, while it fits.
+    fn say(&mut self, text: &str) {
+        let said = match self.said.take() {
+            Some(before) if before.len() + ESCAPED_BYTES > SAID_BYTES => before,
+            Some(before) => printable(&format!("{before}; {text}"), SAID_BYTES),
+            None => printable(text, SAID_BYTES),
+        };
+        self.said = Some(said);
     }
 
     fn line(&mut self, stream: u32) -> &mut Vec<u8> {
@@ -130,4 +146,26 @@ impl State {
 
 fn ready(state: &mut State) -> Resource<Pollable> {
     state.pollable(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kept::Registry;
+    use crate::limits::{LOG_LINES, Limits};
+
+    #[test]
+    fn a_write_is_bounded_and_lines_beyond_those_that_are_shown_are_only_counted() {
+        let ledger = Registry::default().ledger("under-test");
+        let mut state = State::new(Limits::default(), ledger.clone(), None);
+        state.begin();
+        let lines = b"x\n".repeat(ROOM / 2);
+        state.write(STDERR, &lines).unwrap();
+        assert_eq!(ledger.dropped_messages(), ROOM as u64 / 2 - u64::from(LOG_LINES));
+        let said = state.said.clone().unwrap();
+        assert!(said.starts_with("x; x; ") && said.len() <= SAID_BYTES, "{said}");
+        state.write(STDERR, b"and more\n").unwrap();
+        assert_eq!(state.said, Some(said));
+        assert!(matches!(state.write(STDOUT, &vec![b'\n'; ROOM + 1]), Err(Stop::Misuse(_))));
+    }
 }
