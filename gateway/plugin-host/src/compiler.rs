@@ -65,13 +65,19 @@ impl Compiler {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(LoadError::Compiler)?;
+            .map_err(|source| self.broken(source))?;
         let talked = talk(&mut child, component, &bounds);
         // Ended already, or to be ended: there is nothing left to say to it.
         let _ = child.kill();
-        let status = child.wait().map_err(LoadError::Compiler)?;
-        let Talk { image, said } = talked?;
-        outcome(status, image, &said, &bounds)
+        let status = child.wait().map_err(|source| self.broken(source))?;
+        match talked.map_err(|source| self.broken(source))? {
+            Talk::Ended { image, said } => outcome(status, image, &said, &bounds),
+            Talk::Endless { spent } => Err(LoadError::CompileBound { spent }),
+        }
+    }
+
+    fn broken(&self, source: io::Error) -> LoadError {
+        LoadError::Compiler { program: self.program.clone(), source }
     }
 }
 
@@ -107,10 +113,10 @@ fn threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(4)
 }
 
-/// What the child wrote.
-struct Talk {
-    image: Vec<u8>,
-    said: Vec<u8>,
+/// What the child wrote, or how it exceeded what it may.
+enum Talk {
+    Ended { image: Vec<u8>, said: Vec<u8> },
+    Endless { spent: String },
 }
 
 /// The exit code for a component that does not compile.
@@ -119,7 +125,7 @@ const INVALID: u8 = 3;
 const SAID_BYTES: u64 = 2_048;
 
 /// Writes and reads at once, so that neither side waits for the other.
-fn talk(child: &mut Child, component: &[u8], bounds: &CompileBounds) -> Result<Talk, LoadError> {
+fn talk(child: &mut Child, component: &[u8], bounds: &CompileBounds) -> io::Result<Talk> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
@@ -142,18 +148,19 @@ fn talk(child: &mut Child, component: &[u8], bounds: &CompileBounds) -> Result<T
         if ended == Err(RecvTimeoutError::Timeout) || read.is_err() || said.is_err() || write.is_err() {
             let _ = child.kill();
         }
-        let joined = (read.map_err(LoadError::Compiler)?.join(), said.map_err(LoadError::Compiler)?.join());
-        write.map_err(LoadError::Compiler)?;
-        let (Ok(image), Ok(said)) = joined else {
-            return Err(LoadError::Compiler(io::Error::other("a thread of ours panicked")));
+        write?;
+        let (Ok(image), Ok(said)) = (read?.join(), said?.join()) else {
+            return Err(io::Error::other("a thread that talks to it panicked"));
         };
-        match ended {
-            Err(RecvTimeoutError::Timeout) => Err(bound(format!("{} s", bounds.patience.as_secs()))),
-            _ if image.len() as u64 > bounds.image => {
-                Err(bound(format!("{} MiB of compiled code", bounds.image >> 20)))
+        Ok(match ended {
+            Err(RecvTimeoutError::Timeout) => {
+                Talk::Endless { spent: format!("{} s", bounds.patience.as_secs()) }
             }
-            _ => Ok(Talk { image, said }),
-        }
+            _ if image.len() as u64 > bounds.image => {
+                Talk::Endless { spent: format!("{} MiB of compiled code", bounds.image >> 20) }
+            }
+            _ => Talk::Ended { image, said },
+        })
     })
 }
 
@@ -237,6 +244,9 @@ fn bound_this_process(memory: u64, seconds: u64) -> io::Result<()> {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::setpriority(libc::PRIO_PROCESS, 0, 10);
     }
+    // Where memory runs out for all, this process goes before the gateway does.
+    #[cfg(target_os = "linux")]
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
 }
 
@@ -310,7 +320,7 @@ mod tests {
     #[test]
     fn a_compiler_that_is_not_there_is_said_to_be_missing() {
         let missing = Compiler { program: "/no/such/program".into(), arguments: Vec::new() };
-        assert!(matches!(missing.compile(b""), Err(LoadError::Compiler(_))));
+        assert!(matches!(missing.compile(b""), Err(LoadError::Compiler { .. })));
     }
 
     #[test]
@@ -323,8 +333,8 @@ mod tests {
             .spawn()
             .unwrap();
         let bounds = CompileBounds { patience: Duration::from_millis(50), ..CompileBounds::of(0) };
-        let error = talk(&mut child, b"", &bounds).map(drop).unwrap_err();
-        assert!(matches!(error, LoadError::CompileBound { .. }), "{error}");
+        let talked = talk(&mut child, b"", &bounds).unwrap();
+        assert!(matches!(talked, Talk::Endless { .. }));
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
 }

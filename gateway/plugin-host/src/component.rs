@@ -50,7 +50,7 @@ const PACKAGE: &str = "handfast:policy/";
 const LINKED: [&str; 5] = ["types", "log", "certificates", "clock", "random"];
 
 /// Bytes of a component as text, which is parsed in this process and takes many times its size: for tests and demonstrations.
-const MAX_TEXT: usize = 1 << 20;
+const MAX_TEXT: usize = 256 << 10;
 
 /// A component's bytes in the binary format.
 pub(crate) struct Binary<'a> {

@@ -60,12 +60,7 @@ impl Counters {
         self.dropped.fetch_add(1, Ordering::Relaxed);
         if !self.complained.swap(true, Ordering::Relaxed) {
             let name = printable(name, NAME_BYTES);
-            tracing::warn!(
-                policy,
-                name,
-                rule,
-                "a policy counts under a name that is not kept; further ones are only counted"
-            );
+            tracing::warn!(policy, name, rule, "policy counter not kept");
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +48,8 @@ pub enum LoadError {
     Encoding { version: u16, layer: u16 },
     #[error("the component has {count} {what}; at most {most} are compiled")]
     TooMany { what: &'static str, count: u64, most: u64 },
-    #[error("the process that compiles components does not start")]
-    Compiler(#[source] io::Error),
+    #[error("the process that compiles components does not run; it is started from `{}`", program.display())]
+    Compiler { program: PathBuf, source: io::Error },
     #[error(
         "compiling the component takes more than {spent}, the bound for one of its size: it is built to be hard to \
          compile, or is split better into several policies"

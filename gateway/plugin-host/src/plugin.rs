@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::bindings::exports::handfast::policy::{admit, configure, select, validate};
-use crate::component::{Hooks, Inspection, SUPPORTED};
+use crate::component::{Hooks, Inspection, SUPPORTED, hex};
 use crate::error::LoadError;
 use crate::grant::Grant;
 use crate::host::Host;
@@ -40,6 +41,11 @@ impl Plugin {
     /// SHA-256 of the file, in hexadecimal.
     pub fn digest(&self) -> &str {
         &self.shared.inspection.digest
+    }
+
+    /// Whether this is what its file held.
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        bytes.len() == self.size() && hex(&Sha256::digest(bytes)) == self.digest()
     }
 
     /// The version of `handfast:policy` it was built for.

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use handfast_plugin_host::{self as plugin_host, CallError, LoadError};
@@ -72,8 +72,13 @@ impl Slot {
         let files = vec![config.plugin.clone()];
         let of = |hook| metrics.policy(&config.name, hook);
         let counters = HookCounters { select: of("select"), validate: of("validate"), admit: of("admit") };
-        let loader =
-            Arc::new(Loader { host: host.clone(), config: Arc::clone(&config), metrics, generation });
+        let loader = Arc::new(Loader {
+            host: host.clone(),
+            config: Arc::clone(&config),
+            metrics,
+            generation,
+            unstarted: Mutex::default(),
+        });
         let loaded = Fresh::load(files, LARGEST_PLUGIN, loader, background).await.map_err(|failed| {
             SlotError { policy: config.name.clone(), plugin: config.plugin.clone(), source: failed.reason }
         })?;
@@ -134,18 +139,22 @@ struct Loader {
     config: Arc<config::Policy>,
     metrics: Arc<Metrics>,
     generation: Arc<Generation>,
+    /// A plugin that compiled and did not start, for a reason that may pass: it is tried again, not compiled again.
+    unstarted: Mutex<Option<plugin_host::Plugin>>,
 }
 
 impl Load<plugin_host::Policy> for Loader {
     fn load(&self, files: Vec<Contents>) -> LoadFuture<'_, plugin_host::Policy> {
         Box::pin(async move {
-            let host = self.host.clone();
-            let name = self.config.name.clone();
             let bytes = files.into_iter().next().map(|file| file.bytes).unwrap_or_default();
-            let plugin = tokio::task::spawn_blocking(move || host.load(&name, &bytes)).await;
-            let plugin = plugin.map_err(|panic| Refusal::from(io::Error::other(panic)))?;
-            let plugin = plugin.map_err(|error| self.refusal(error))?;
+            let plugin = match self.unstarted(None).filter(|plugin| plugin.is_of(&bytes)) {
+                Some(plugin) => plugin,
+                None => self.compiled(bytes).await?,
+            };
             let policy = plugin_host::Policy::new(&plugin, settings(&self.config)).await;
+            if let Err(LoadError::Start(_)) = &policy {
+                self.unstarted(Some(plugin));
+            }
             policy.map(Arc::new).map_err(|error| self.refusal(error))
         })
     }
@@ -169,12 +178,24 @@ impl Load<plugin_host::Policy> for Loader {
 }
 
 impl Loader {
+    async fn compiled(&self, bytes: Vec<u8>) -> Result<plugin_host::Plugin, Refusal> {
+        let (host, name) = (self.host.clone(), self.config.name.clone());
+        let plugin = tokio::task::spawn_blocking(move || host.load(&name, &bytes)).await;
+        let plugin = plugin.map_err(|panic| Refusal::from(io::Error::other(panic)))?;
+        plugin.map_err(|error| self.refusal(error))
+    }
+
+    /// Takes the plugin that did not start out, and puts another in its place.
+    fn unstarted(&self, next: Option<plugin_host::Plugin>) -> Option<plugin_host::Plugin> {
+        std::mem::replace(&mut *self.unstarted.lock().unwrap_or_else(PoisonError::into_inner), next)
+    }
+
     /// A start that failed for want of time, a free instance or a process may succeed later; all else is the file's.
     fn refusal(&self, error: LoadError) -> Refusal {
         const AGAIN: Duration = Duration::from_secs(1);
         let passing = matches!(
             &error,
-            LoadError::Start(CallError::Timeout { .. } | CallError::Busy(_)) | LoadError::Compiler(_)
+            LoadError::Start(CallError::Timeout { .. } | CallError::Busy(_)) | LoadError::Compiler { .. }
         );
         Refusal { reason: Arc::new(error), retry: passing.then_some(AGAIN) }
     }
