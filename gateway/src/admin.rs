@@ -40,9 +40,14 @@ const CONNECTIONS: usize = 64;
 /// places of all others for so long only, which is less than a scraper waits (Prometheus: 10 s).
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Listings of certificates that are put together at once. One that was begun goes on when its client has gone, so the
+/// bound on connections is none on this work, and it takes threads that reloads need.
+const LISTINGS: usize = 2;
+
 /// Serves until the runtime ends: while the gateway drains, `/readyz` still says so.
 pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, snapshots: Arc<Snapshots>, drain: Arc<Drain>) {
-    let shown = Arc::new(Shown { metrics, snapshots, drain, readiness: Readiness::default() });
+    let listings = Arc::new(Semaphore::new(LISTINGS));
+    let shown = Arc::new(Shown { metrics, snapshots, drain, readiness: Readiness::default(), listings });
     let respond = move |request| {
         let shown = Arc::clone(&shown);
         async move { answer(&request, &shown).await }
@@ -56,6 +61,7 @@ struct Shown {
     snapshots: Arc<Snapshots>,
     drain: Arc<Drain>,
     readiness: Readiness,
+    listings: Arc<Semaphore>,
 }
 
 async fn accept<R, F>(socket: TcpListener, connection_timeout: Duration, respond: Arc<R>)
@@ -106,7 +112,7 @@ async fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Byt
             Ok(()) => text(StatusCode::OK, "ready\n"),
             Err(reasons) => text(StatusCode::SERVICE_UNAVAILABLE, reasons),
         },
-        "/certificates" => certificates(request.uri().query().unwrap_or_default(), &shown.snapshots).await,
+        "/certificates" => certificates(request.uri().query().unwrap_or_default(), shown).await,
         _ => text(StatusCode::NOT_FOUND, "try /metrics, /healthz, /readyz or /certificates\n"),
     }
 }
@@ -128,19 +134,34 @@ fn scrape(metrics: &Metrics, snapshots: &Snapshots) -> Result<String, fmt::Error
     metrics.text()
 }
 
-async fn certificates(query: &str, snapshots: &Snapshots) -> Response<Full<Bytes>> {
+async fn certificates(query: &str, shown: &Shown) -> Response<Full<Bytes>> {
     let query = match Query::parse(query) {
         Ok(query) => query,
         Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
-    let snapshot = snapshots.current();
-    let listing = tokio::task::spawn_blocking(move || {
+    let snapshot = shown.snapshots.current();
+    let listing = in_turn(&shown.listings, move || {
         serde_json::to_vec(&certificates::answer(&snapshot.certificates, &query))
     });
     match listing.await {
-        Ok(Ok(json)) => typed("application/json", json),
+        Some(Ok(json)) => typed("application/json", json),
         _ => text(StatusCode::INTERNAL_SERVER_ERROR, "the certificates could not be written\n"),
     }
+}
+
+/// Blocking work that keeps its turn to its end, whoever has stopped waiting for it. `None` if it panicked, which was
+/// printed, or the runtime is ending.
+async fn in_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let turn = Arc::clone(turns).acquire_owned().await.ok()?;
+    let worked = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(turn);
+        done
+    });
+    worked.await.ok()
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -179,5 +200,23 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), read).await.expect("the scraper has its turn").unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
         drop(silent);
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_any_more_keeps_its_turn() {
+        let turns = Arc::new(Semaphore::new(1));
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (release, released) = std::sync::mpsc::channel();
+        let first = in_turn(&turns, move || {
+            begin.send(()).unwrap();
+            released.recv().unwrap();
+        });
+        tokio::select! {
+            _ = first => panic!("it waits to be released"),
+            begun = begun => begun.unwrap(),
+        }
+        assert_eq!(turns.available_permits(), 0);
+        release.send(()).unwrap();
+        assert_eq!(in_turn(&turns, || "next").await, Some("next"));
     }
 }
