@@ -104,7 +104,7 @@ pub enum OcspError {
     )]
     Url { url: String },
     #[error(
-        "the responder's address {address} is a link-local one, where no responder lives; use .ocsp files"
+        "the responder's address {address} is one where no responder lives (link-local, a cloud's own or no host's); use .ocsp files"
     )]
     Address { address: IpAddr },
     #[error("the responder {responder} cannot be reached; may this machine open connections to it?")]

@@ -1,7 +1,7 @@
 //! One exchange with a responder, over plain HTTP as RFC 6960 appendix A and RFC 5019 section 5 have it.
 //!
 //! The URL is from a certificate, so from whoever had it issued. What may be done in their name is bounded: one connection,
-//! one request, no redirect, no link-local address (where clouds answer questions about the machine), 64 KiB, a few
+//! one request, no redirect, no link-local address nor any other where clouds answer questions about the machine, 64 KiB, a few
 //! seconds; and nothing of the answer is shown but that it was no OCSP response. A responder on a private network is
 //! common with private authorities, so those addresses are not refused; who serves certificates of strangers sets
 //! `ocsp = "files"`.
@@ -9,7 +9,7 @@
 use std::error::Error;
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,7 +102,7 @@ impl Responder {
         let found = tokio::net::lookup_host((host, port)).await.map_err(|source| self.unreachable(source))?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in found {
-            if is_link_local(address) {
+            if !is_responders(address.ip()) {
                 return Err(OcspError::Address { address: address.ip() });
             }
             match TcpStream::connect(address).await {
@@ -148,11 +148,30 @@ impl Responder {
     }
 }
 
-fn is_link_local(address: SocketAddr) -> bool {
-    match address.ip().to_canonical() {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    }
+/// Where clouds answer questions about the machine outside of the link-local range: Alibaba, Oracle and Azure, and Amazon's
+/// over IPv6.
+const CLOUDS: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// Whether a responder may be there. The unspecified addresses are none: to connect to them is to connect to this machine.
+fn is_responders(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_none = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => match address.segments() {
+            // NAT64 (RFC 6052 section 2.1): the IPv4 address at the end.
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                let bits = u32::from(high) << 16 | u32::from(low);
+                return is_responders(Ipv4Addr::from_bits(bits).into());
+            }
+            _ => address.is_unicast_link_local(),
+        },
+    };
+    !is_none && !address.is_unspecified() && !address.is_multicast() && !CLOUDS.contains(&address)
 }
 
 /// The characters of base64 that mean something else in a path.

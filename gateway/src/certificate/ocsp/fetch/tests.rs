@@ -65,11 +65,30 @@ async fn a_responder_that_says_nothing_is_given_up_on() {
 }
 
 #[tokio::test]
-async fn link_local_addresses_are_not_asked() {
-    for address in ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]"] {
+async fn addresses_where_no_responder_lives_are_not_asked() {
+    for address in [
+        "169.254.169.254",
+        "[fe80::1]",
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::169.254.169.254]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "0.0.0.0",
+        "[::]",
+        "255.255.255.255",
+        "224.0.0.1",
+        "[ff02::1]",
+    ] {
         let responder = Responder::parse(&format!("http://{address}/latest/")).unwrap();
         let answer = responder.ask(b"r", false, WAIT, WAIT).await;
         assert!(matches!(answer, Err(OcspError::Address { .. })), "{answer:?}");
+    }
+}
+
+#[test]
+fn responders_may_be_on_the_internet_and_on_private_networks() {
+    for address in ["192.0.2.1", "10.0.0.1", "127.0.0.1", "fd00::1", "2001:db8::1", "64:ff9b::192.0.2.1"] {
+        assert!(is_responders(address.parse().unwrap()), "{address}");
     }
 }
 
