@@ -51,12 +51,16 @@ pub enum Refused {
     Answered,
     /// With RST_STREAM and this error code.
     Reset(u32),
+    /// Not any more: the client took the request back before h2 had said anything, and then h2 says nothing.
+    TakenBack,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     stream: u32,
     refused: Option<Refused>,
+    /// By the client's RST_STREAM.
+    taken_back: bool,
 }
 
 impl FrameWatch {
@@ -95,6 +99,12 @@ impl FrameWatch {
         }
         let Self { received, newest, continues, opened, waiting, off, .. } = self;
         received.read(bytes, |frame| {
+            if frame.kind == RST_STREAM {
+                if let Some(waiting) = find(waiting, frame.stream) {
+                    waiting.taken_back = true;
+                }
+                return;
+            }
             let completes = frame.flags & END_HEADERS != 0;
             match frame.kind {
                 // On a stream that is open already these are trailers.
@@ -114,7 +124,7 @@ impl FrameWatch {
                 return;
             }
             *opened += 1;
-            waiting.push(Waiting { stream: *newest, refused: None });
+            waiting.push(Waiting { stream: *newest, refused: None, taken_back: false });
         });
     }
 
@@ -132,7 +142,7 @@ impl FrameWatch {
                 }
                 _ => return,
             };
-            if let Some(waiting) = waiting.iter_mut().find(|waiting| waiting.stream == frame.stream) {
+            if let Some(waiting) = find(waiting, frame.stream) {
                 waiting.refused.get_or_insert(refused);
             }
         });
@@ -160,6 +170,16 @@ impl FrameWatch {
             }
             _ => true,
         });
+        // What is missing then was among these: who takes back what was refused must not leave a difference behind, by
+        // which later answers would be taken for refusals.
+        self.waiting.retain(|waiting| {
+            let is_missing = left > 0 && waiting.taken_back;
+            if is_missing {
+                left -= 1;
+                told.push(Refused::TakenBack);
+            }
+            !is_missing
+        });
         self.opened = self.opened.saturating_sub(told.len() as u64);
         if left == 0 {
             self.waiting.clear();
@@ -172,6 +192,12 @@ impl Default for FrameWatch {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// They are ordered, since each stream that a client opens has a higher number than the one before.
+fn find(waiting: &mut [Waiting], stream: u32) -> Option<&mut Waiting> {
+    let position = waiting.binary_search_by_key(&stream, |waiting| waiting.stream).ok()?;
+    waiting.get_mut(position)
 }
 
 /// RFC 9113 section 7.
@@ -320,6 +346,19 @@ mod tests {
         watch.received(&request(5));
         watch.sent(&frame(RST_STREAM, 0, 5, &[0, 0, 0, 7]));
         assert_eq!(watch.refused(2), [Refused::Reset(REFUSED_STREAM)]);
+    }
+
+    #[test]
+    fn a_refused_request_that_the_client_takes_back_is_told_and_leaves_nothing_behind() {
+        let taken_back = |stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
+        let mut watch = watch(&[request(1), taken_back(1), request(3), request(5), taken_back(5)], 4096);
+        watch.sent(&frame(RST_STREAM, 0, 3, &[0, 0, 0, 7]));
+        // The last one was delivered before it was taken back.
+        assert_eq!(watch.refused(1), [Refused::Reset(REFUSED_STREAM), Refused::TakenBack]);
+        assert!(watch.waiting.is_empty());
+        watch.received(&request(7));
+        watch.sent(&frame(HEADERS, 4, 7, b"200"));
+        assert_eq!(watch.refused(2), []);
     }
 
     #[test]

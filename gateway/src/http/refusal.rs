@@ -58,6 +58,7 @@ pub(super) fn of_stream(session: &Session, refused: Refused) {
             let detail = Some(format!("the stream was reset with {}", error_name(code)));
             Refusal { detail, ..unknown(Version::HTTP_2, kind) }
         }
+        Refused::TakenBack => unknown(Version::HTTP_2, ErrorKind::ClientGone),
     };
     refusal.report(session);
 }
