@@ -92,8 +92,11 @@ impl Language {
             Self::Python => "client-headers",
             Self::Go => "hygiene",
         };
-        [(format!("examples/policies/{language}"), example), (format!("tests/conformance/{language}"), "policy")]
-            .map(|(folder, name)| Source { language: self, folder, name })
+        [
+            (format!("examples/policies/{language}"), example),
+            (format!("tests/conformance/{language}"), "policy"),
+        ]
+        .map(|(folder, name)| Source { language: self, folder, name })
     }
 }
 
@@ -116,28 +119,21 @@ impl Source {
         root().join(&self.folder).join(file)
     }
 
-    /// By a rename in the end: a gateway may be watching the component.
+    /// By a rename in the end, as the SDKs' own builders do: a gateway may be watching the component.
     fn build(&self, component: &Path) -> Result<()> {
+        let root = root();
         let folder = component.parent().context("a component lies in a folder")?;
         fs::create_dir_all(folder)?;
+        let module = component.with_extension("core");
+        match self.language {
+            Language::Javascript => return toolchain::build_javascript(&root, &self.path(), component),
+            Language::Python => return toolchain::build_python(&root, &self.path(), component),
+            Language::C => toolchain::compile_c(&root, &self.path(), &module)?,
+            Language::Go => toolchain::compile_go(&root, &root.join(&self.folder), &module)?,
+        }
         let new = component.with_extension(format!("{}.new", std::process::id()));
-        let built = match self.language {
-            Language::C => {
-                let module = new.with_extension("core");
-                toolchain::compile_c(&root(), &self.path(), &module)
-                    .and_then(|()| componentize(&module, &new))
-                    .inspect(|()| drop(fs::remove_file(&module)))
-            }
-            Language::Go => {
-                let module = new.with_extension("core");
-                toolchain::compile_go(&root(), &root().join(&self.folder), &module)
-                    .and_then(|()| componentize(&module, &new))
-                    .inspect(|()| drop(fs::remove_file(&module)))
-            }
-            Language::Javascript => toolchain::build_javascript(&root(), &self.path(), &new),
-            Language::Python => toolchain::build_python(&root(), &self.path(), &new),
-        };
-        built?;
+        componentize(&module, &new)?;
+        fs::remove_file(&module).with_context(|| format!("cannot remove {}", module.display()))?;
         fs::rename(&new, component).with_context(|| format!("cannot replace {}", component.display()))
     }
 }

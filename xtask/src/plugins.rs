@@ -28,6 +28,7 @@ const EMBEDDED: &str = "handfast-plugin-server-name";
 /// The other guests of the repository: those of the examples, and those that the tests load.
 pub(crate) const GUESTS: &[&str] = &[
     "client-units",
+    "conformance-rust",
     "custom-policy",
     "guest-hog",
     "guest-keeper",

@@ -32,8 +32,10 @@ func Strictly(config string, into any) error {
 
 //go:wasmexport handfast:policy/configure@1.0.0#configure
 func export(config unsafe.Pointer, length uint32) uint32 {
+	// A copy: the memory is used again for what the gateway returns next.
+	text := string(unsafe.Slice((*byte)(config), length))
 	return handfast.Hook(&answer, handfast.Borrowed{}, func() {
-		if err := called(unsafe.String((*byte)(config), length)); err != nil {
+		if err := called(text); err != nil {
 			answer.Byte(0, 1)
 			answer.String(4, err.Error())
 		}

@@ -124,8 +124,8 @@ export class ClientHello {
 
     /** Lower-cased A-labels; undefined without the extension. */
     get serverName(): string | undefined { return this.#self.serverName() ?? undefined; }
-    /** In the client's order; bytes that are no UTF-8 become U+FFFD. */
-    get alpn(): string[] { return this.#self.alpn().map(text); }
+    /** In the client's order. `text` makes a string of one. */
+    get alpn(): Uint8Array[] { return this.#self.alpn(); }
     get protocolVersions(): number[] { return this.#self.protocolVersions(); }
     get cipherSuites(): number[] { return this.#self.cipherSuites(); }
     get signatureSchemes(): number[] { return this.#self.signatureSchemes(); }
@@ -153,7 +153,8 @@ export class Certificate {
     get names(): string[] { return this.#self.names(); }
     /** `rsa`, `ecdsa-p256`, `ecdsa-p384`, `ecdsa-p521`, `ed25519` or `other`. */
     get keyAlgorithm(): string { return this.#self.keyAlgorithm(); }
-    get keyBits(): number { return this.#self.keyBits(); }
+    // componentize-qjs 0.4.5 reads an unsigned integer as a signed one.
+    get keyBits(): number { return this.#self.keyBits() >>> 0; }
     get notBefore(): number { return this.#self.notBefore(); }
     get notAfter(): number { return this.#self.notAfter(); }
     /** In the form of RFC 4514. */
@@ -211,7 +212,7 @@ export const log = {
     error: (message: string): void => write("error", message),
 };
 
-/** Time. `Date` stands still at the moment the policy was built. */
+/** Time, from the gateway's clock, as `Date` is. */
 export const clock = {
     /** Seconds since 1970. */
     now: (): number => { const [seconds, nanoseconds] = clockImport.now(); return seconds + nanoseconds / 1e9; },
@@ -219,7 +220,7 @@ export const clock = {
     monotonic: (): number => clockImport.monotonic(),
 };
 
-/** Randomness of the gateway's operating system. `Math.random` repeats itself in every instance. */
+/** Randomness of the gateway's operating system. `Math.random` was seeded when the policy was built: it repeats itself. */
 export const random = {
     /** At most 4,096. */
     bytes: (length: number): Uint8Array => randomImport.bytes(length),
@@ -227,30 +228,8 @@ export const random = {
     fraction: (): number => new DataView(randomImport.bytes(4).slice().buffer).getUint32(0) / 2 ** 32,
 };
 
-// Handles that were looked up in this call. The collector would give them back some time; an instance that is used again
-// must not gather them.
-let owned: { [Symbol.dispose]?(): void }[] = [];
-
-function own(self: types.Certificate): Certificate {
-    owned.push(self);
-    return new Certificate(self);
-}
-
-function optional(self: types.Certificate | null): Certificate | undefined {
-    return self === null ? undefined : own(self);
-}
-
-function text(bytes: Uint8Array): string {
-    return decode(bytes);
-}
-
-function address({ ip, port }: types.SocketAddress): Address {
-    const parts = ip.tag === "ipv4" ? ip.val.join(".") : ip.val.map((group) => group.toString(16)).join(":");
-    return { ip: parts, port };
-}
-
-// QuickJS has no TextDecoder. What is not UTF-8 (RFC 3629) becomes U+FFFD, byte by byte.
-function decode(bytes: Uint8Array): string {
+/** Bytes as a string. QuickJS has no TextDecoder; what is not UTF-8 (RFC 3629) becomes U+FFFD. */
+export function text(bytes: Uint8Array): string {
     const escaped = Array.from(bytes, (byte) => `%${byte.toString(16).padStart(2, "0")}`).join("");
     try {
         return decodeURIComponent(escaped);
@@ -259,15 +238,34 @@ function decode(bytes: Uint8Array): string {
     }
 }
 
+// Handles of this call: those that the hook was given, which must be given back before it returns, and those that it looked
+// up, which the collector would give back some time, but an instance that is used again must not gather.
+let handles: Disposable[] = [];
+
+function own(self: types.Certificate): Certificate {
+    handles.push(self);
+    return new Certificate(self);
+}
+
+function optional(self: types.Certificate | null): Certificate | undefined {
+    return self === null ? undefined : own(self);
+}
+
+function address({ ip, port }: types.SocketAddress): Address {
+    const parts = ip.tag === "ipv4" ? ip.val.join(".") : ip.val.map((group) => group.toString(16)).join(":");
+    return { ip: parts, port };
+}
+
 /** For the entry that `handfast-policy build` writes: from hooks to what the component exports. */
 export const hooks = {
     select: (hook: Select) => ({
         select: (connection: types.Connection, hello: types.ClientHello) =>
-            call(() => hook(new Connection(connection), new ClientHello(hello))),
+            call([connection, hello], () => hook(new Connection(connection), new ClientHello(hello))),
     }),
     validate: (hook: Validate) => ({
         validate: (connection: types.Connection, hello: types.ClientHello, chain: types.PeerChain) => {
-            const judged = call(() => hook(new Connection(connection), new ClientHello(hello), peers(chain)));
+            const judged = call([connection, hello, chain], () =>
+                hook(new Connection(connection), new ClientHello(hello), peers(chain)));
             if ("attributes" in judged) {
                 return Object.entries(judged.attributes).map(([name, value]) => ({ name, value }));
             }
@@ -277,7 +275,7 @@ export const hooks = {
     }),
     admit: (hook: Admit) => ({
         admit: (certificate: types.Certificate) => {
-            const judged = call(() => hook(new Certificate(certificate)));
+            const judged = call([certificate], () => hook(new Certificate(certificate)));
             if (judged) throw judged.refused;
         },
     }),
@@ -296,12 +294,13 @@ function peers(chain: types.PeerChain): PeerCertificate[] {
     return Array.from({ length: chain.length() }, (_, index) => {
         const self = chain.certificate(index);
         if (self === null) throw new RangeError("a chain shorter than its length");
-        owned.push(self);
+        handles.push(self);
         return new PeerCertificate(self);
     });
 }
 
-function call<Answer>(hook: () => Answer): Answer {
+function call<Answer>(borrowed: Disposable[], hook: () => Answer): Answer {
+    handles = borrowed;
     try {
         return hook();
     } catch (error) {
@@ -310,7 +309,7 @@ function call<Answer>(hook: () => Answer): Answer {
         // Nothing else may be thrown out of a hook: an alert and a reason are an answer.
         throw new Error("the hook failed");
     } finally {
-        for (const handle of owned) handle[Symbol.dispose]?.();
-        owned = [];
+        for (const handle of handles) handle[Symbol.dispose]();
+        handles = [];
     }
 }

@@ -5,7 +5,7 @@ declare module "handfast:policy/types@1.0.0" {
     export type IpAddress = { tag: "ipv4"; val: number[] } | { tag: "ipv6"; val: number[] };
     export type SocketAddress = { ip: IpAddress; port: number };
 
-    export interface Connection {
+    export interface Connection extends Disposable {
         listener(): string;
         clientAddress(): SocketAddress;
         serverAddress(): SocketAddress;
@@ -13,7 +13,7 @@ declare module "handfast:policy/types@1.0.0" {
         proxyTlvs(): [number, Uint8Array][];
     }
 
-    export interface ClientHello {
+    export interface ClientHello extends Disposable {
         serverName(): string | null;
         alpn(): Uint8Array[];
         protocolVersions(): number[];
@@ -27,7 +27,7 @@ declare module "handfast:policy/types@1.0.0" {
         offersResumption(): boolean;
     }
 
-    export interface Certificate {
+    export interface Certificate extends Disposable {
         id(): string;
         names(): string[];
         keyAlgorithm(): string;
@@ -41,10 +41,9 @@ declare module "handfast:policy/types@1.0.0" {
         tags(): [string, string][];
         tag(key: string): string | null;
         usableBy(hello: ClientHello): boolean;
-        [Symbol.dispose]?(): void;
     }
 
-    export interface PeerCertificate {
+    export interface PeerCertificate extends Disposable {
         subject(): string;
         issuer(): string;
         serial(): string;
@@ -57,10 +56,9 @@ declare module "handfast:policy/types@1.0.0" {
         organizationalUnits(): string[];
         commonName(): string | null;
         der(): Uint8Array;
-        [Symbol.dispose]?(): void;
     }
 
-    export interface PeerChain {
+    export interface PeerChain extends Disposable {
         length(): number;
         certificate(index: number): PeerCertificate | null;
     }

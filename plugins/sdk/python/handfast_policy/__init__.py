@@ -393,7 +393,7 @@ class log:
 
 
 class clock:
-    """Time. Python's own ``time`` traps: there is no WASI in a policy."""
+    """Time, from the gateway's clock, as Python's own ``time`` is."""
 
     @staticmethod
     def now() -> float:
@@ -408,7 +408,8 @@ class clock:
 
 
 class random:
-    """Randomness of the gateway's operating system. Python's own ``random`` repeats itself in every instance."""
+    """Randomness of the gateway's operating system, as ``secrets`` and ``os.urandom`` give. The generator of Python's ``random``
+    was seeded when the policy was built: it repeats itself in every instance."""
 
     @staticmethod
     def bytes(length: int) -> bytes:

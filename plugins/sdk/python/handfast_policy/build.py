@@ -1,7 +1,7 @@
 """``handfast-policy build SOURCE [-o COMPONENT]``: from a Python module to a component.
 
 The component exports the hooks that the module defines, and imports what needs a grant only where the module, or one that it
-imports, imports it. componentize-py runs the module's top level once, here, and puts the interpreter as it then stands into
+imports, imports it; WASI, which CPython imports, needs no grant, since the gateway stands in for it. componentize-py runs the module's top level once, here, and puts the interpreter as it then stands into
 the component: what is imported and prepared there costs nothing later, but sees neither the gateway nor a configuration.
 """
 
@@ -101,7 +101,7 @@ def build_component(source: Path, hooks: list[str], output: Path) -> None:
         done = subprocess.run(
             [
                 Path(sys.executable).with_name("componentize-py"), "-q", "-d", work / "wit", "-w", "policy",
-                "componentize", "handfast_entry", "--stub-wasi", "-p", app, "-p", source.parent, "-o", partial,
+                "componentize", "handfast_entry", "-p", app, "-p", source.parent, "-o", partial,
             ],
             capture_output=True,
             text=True,

@@ -12,9 +12,15 @@ package abi
 
 import "unsafe"
 
-// placed holds what the gateway placed in memory during the call, so that the collector leaves it alone: strings that
-// were handed to the policy point into it.
-var placed [][]uint64
+// slab is where the gateway places what it returns: one result at a time, which is copied before the next import is called.
+// The gateway passes at most 1 MiB a call; memory that nothing is placed in is never touched.
+//
+// It is not allocated on demand, because while the gateway places something a component may not call imports, and Go's
+// allocator now and then asks for the time.
+var (
+	slab [(1<<20 + 64<<10) / 8]uint64
+	used uint32
+)
 
 // realloc is called by the gateway to place what it returns. It never makes a block larger.
 //
@@ -23,16 +29,18 @@ func realloc(old, oldSize, align, size uint32) uint32 {
 	if size == 0 {
 		return align
 	}
-	// Words of eight bytes are aligned for everything.
-	block := make([]uint64, (size+7)/8)
-	placed = append(placed, block)
-	return Address(unsafe.Pointer(unsafe.SliceData(block)))
+	begin := (used + align - 1) &^ (align - 1)
+	if end := uint64(begin) + uint64(size); end > uint64(unsafe.Sizeof(slab)) {
+		panic("the gateway returned more than it may")
+	} else {
+		used = uint32(end)
+	}
+	return Address(unsafe.Pointer(&slab)) + begin
 }
 
-// Forget lets go of what the gateway placed: what a policy still refers to stays, by those references.
+// Forget makes room for what the gateway places next.
 func Forget() {
-	clear(placed)
-	placed = placed[:0]
+	used = 0
 }
 
 // Address is where a value lies. Go never moves what is on the heap.
@@ -43,8 +51,9 @@ func Address(pointer unsafe.Pointer) uint32 {
 // Area is where an imported function leaves what does not fit into one number. It is read before the next import is called.
 var area [4]uint64
 
-// Area returns a place for a result of at most 32 bytes.
+// Area returns a place for a result of at most 32 bytes, and makes room for what the result refers to.
 func Area() *[4]uint64 {
+	Forget()
 	return &area
 }
 
@@ -61,13 +70,17 @@ func (at At) Short(offset uintptr) uint16 { return *(*uint16)(unsafe.Add(at.poin
 func (at At) Word(offset uintptr) uint32  { return *(*uint32)(unsafe.Add(at.pointer, offset)) }
 func (at At) Long(offset uintptr) int64   { return *(*int64)(unsafe.Add(at.pointer, offset)) }
 
-// String reads a string or a list of bytes. It shares the memory that the gateway placed, which nobody writes again.
+// String copies a string or a list of bytes.
 func (at At) String(offset uintptr) string {
-	return unsafe.String((*byte)(pointer(at.Word(offset))), at.Word(offset+4))
+	return string(at.view(offset))
 }
 
-// Bytes reads a list of bytes.
+// Bytes copies a list of bytes.
 func (at At) Bytes(offset uintptr) []byte {
+	return append([]byte{}, at.view(offset)...)
+}
+
+func (at At) view(offset uintptr) []byte {
 	return unsafe.Slice((*byte)(pointer(at.Word(offset))), at.Word(offset+4))
 }
 

@@ -1,0 +1,194 @@
+//! Policies in C, Go, Python and TypeScript: the examples in `examples/policies`, built from source by
+//! `cargo xtask languages`, on live handshakes.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use handfast_tests::config::client_certificates;
+use handfast_tests::gateway::handfast;
+use handfast_tests::{
+    CertificateFolder, Client, Config, Gateway, Leaf, Pair, Refusal, Scene, repository,
+};
+use tempfile::TempDir;
+
+#[test]
+fn the_policy_in_c_turns_clients_away_by_fingerprint() {
+    let scene = Scene::new(&["a.example"]);
+    let config = with_policy(&scene, "refuse-ja4", "config = { deny = [\"t12\"], alert = 49 }");
+    let gateway = Gateway::start(&config);
+    let connect = |client: Client| client.connect(gateway.address("main"), "a.example");
+    connect(Client::new().tls13()).expect("a handshake");
+    assert_eq!(connect(Client::new().tls12()).expect_err("a refusal"), Refusal::Alert("access_denied"));
+    let line = gateway.wait_for("the refusal", |line| line.is("connection") && line.text("verdict") == "reject");
+    let reason = line.text("reason");
+    assert!(reason.starts_with("JA4 t12") && reason.ends_with(" is denied"), "{line}");
+    assert_eq!(reason.len(), "JA4  is denied".len() + 36, "{line}");
+
+    let drops = with_policy(&scene, "refuse-ja4", "config = { deny = [\"t13\"] }");
+    gateway.reload(&drops);
+    assert_eq!(connect(Client::new().tls13()).expect_err("a refusal"), Refusal::Closed);
+    connect(Client::new().tls12()).expect("a handshake");
+}
+
+#[test]
+fn the_policy_in_typescript_keeps_tenants_to_their_own_certificates() {
+    let scene = Scene::new(&["free.example"]);
+    let (acme, globex) = (CertificateFolder::new(), CertificateFolder::new());
+    let shop = scene.authority.server(&["shop.acme.example"]);
+    acme.put("shop", &shop);
+    // What somebody else's tools put into their own folder, newer or not, is not served for it.
+    globex.put("shop", &scene.authority.server(&["shop.acme.example"]));
+    globex.put("pay", &scene.authority.server(&["pay.acme.example"]));
+    let config = with_policy(
+        &scene,
+        "tenants",
+        "config = { tenants = { acme = [\"*.acme.example\"], globex = [\"globex.example\"] } }",
+    )
+    .certificates("acme", acme.path())
+    .with_last("tags = { tenant = \"acme\" }")
+    .certificates("globex", globex.path())
+    .with_last("tags = { tenant = \"globex\" }");
+    let gateway = Gateway::start(&config);
+    let connect = |name| Client::new().connect(gateway.address("main"), name);
+
+    assert_eq!(connect("shop.acme.example").expect("a handshake").certificate(), shop.fingerprint());
+    let line = gateway.wait_for("the connection", |line| line.is("connection"));
+    assert_eq!((line.text("policy"), line.text("reason")), ("under-test", "tenant acme"));
+    let refusal = connect("pay.acme.example").expect_err("a refusal");
+    assert_eq!(refusal, Refusal::Alert("unrecognized_name"));
+    let line = gateway.wait_for("the policy's line", |line| line.to_string().contains("acme has no certificate"));
+    assert!(line.to_string().contains("acme has no certificate for pay.acme.example that 127.0.0.1 can use"), "{line}");
+    let session = connect("free.example").expect("a handshake");
+    assert_eq!(session.certificate(), scene.pairs[0].fingerprint(), "left to the next policy");
+}
+
+#[test]
+fn the_policy_in_python_tells_upstreams_which_workload_a_client_is() {
+    let scene = Scene::new(&["a.example"]);
+    let config = with_policy_for(
+        &scene,
+        &client_certificates("require", &scene.authority),
+        "client-headers",
+        "instances = \"reuse\"\nconfig = { trust-domain = \"example.org\", paths = [\"/ns/shop/*\"] }",
+    );
+    let gateway = Gateway::start(&config);
+    let get = |uri: &str| {
+        let client = scene.authority.issue(Leaf::client("till").uri(uri));
+        (Client::new().identity(&client).get(gateway.address("main"), "a.example", "/"), client)
+    };
+
+    let (response, till) = get("spiffe://example.org/ns/shop/sa/till");
+    let response = response.expect("a response");
+    let seen = response.text();
+    for (name, value) in [
+        ("spiffe-id", "spiffe://example.org/ns/shop/sa/till"),
+        ("namespace", "shop"),
+        ("common-name", "till"),
+        ("certificate", till.fingerprint().as_str()),
+    ] {
+        assert!(seen.contains(&format!("[\"x-client-{name}\",\"{value}\"]")), "{name} in {seen}");
+    }
+    for (uri, alert) in [
+        ("spiffe://elsewhere.org/ns/shop/sa/till", "unknown_ca"),
+        ("spiffe://example.org/ns/other/sa/till", "access_denied"),
+        ("https://example.org/", "bad_certificate"),
+    ] {
+        assert_eq!(get(uri).0.expect_err("a refusal"), Refusal::Alert(alert), "{uri}");
+    }
+}
+
+#[test]
+fn the_policy_in_go_keeps_certificates_from_going_live() {
+    let scene = Scene::new(&[]);
+    let days = |days: u64| now() + days * 24 * 60 * 60;
+    let lasting = scene.authority.issue(Leaf::server(&["lasting.example"]).valid_until(days(30)));
+    let ending = scene.authority.issue(Leaf::server(&["ending.example"]).valid_until(days(3)));
+    scene.certificates.put("lasting", &lasting);
+    scene.certificates.put("ending", &ending);
+    let config = with_policy(
+        &scene,
+        "hygiene",
+        "config = { minimum-days-left = 7, issuers = [\"CN=Handfast test authority\"] }",
+    );
+    let gateway = Gateway::start(&config);
+    let served = |name| Client::new().connect(gateway.address("main"), name).map(|it| it.certificate());
+    assert_eq!(served("lasting.example"), Ok(lasting.fingerprint()));
+    assert_eq!(served("ending.example"), Err(Refusal::Alert("unrecognized_name")));
+    assert!(gateway.log_text().contains("it expires in 2 days, and 7 are wanted"), "{}", gateway.log_text());
+
+    let renew = |pair: &Pair| scene.certificates.put("lasting", pair);
+    renew(&scene.authority.issue(Leaf::server(&["lasting.example"]).valid_until(days(2))));
+    assert_eq!(served("lasting.example"), Ok(lasting.fingerprint()), "the last good one stays");
+    let other = handfast_tests::Authority::new("another authority");
+    renew(&other.issue(Leaf::server(&["lasting.example"]).valid_until(days(90))));
+    assert_eq!(served("lasting.example"), Ok(lasting.fingerprint()), "the last good one stays");
+    let log = gateway.log_text();
+    assert!(log.contains("its issuer CN=another authority is not on the list"), "{log}");
+    let renewed = scene.authority.issue(Leaf::server(&["lasting.example"]).valid_until(days(90)));
+    renew(&renewed);
+    assert_eq!(served("lasting.example"), Ok(renewed.fingerprint()));
+}
+
+#[test]
+fn a_setting_that_a_policy_refuses_is_told_in_its_own_words() {
+    let scene = Scene::new(&["a.example"]);
+    for (policy, config, text) in [
+        ("refuse-ja4", "{ deny = [\"\"] }", "an entry of deny is not the beginning of a JA4 fingerprint"),
+        ("refuse-ja4", "{ deny = [], alarm = 1 }", "unknown setting alarm"),
+        ("tenants", "{ tenants = { a = [\"x.example\"], b = [\"x.example\"] } }", "x.example is a's and b's"),
+        ("client-headers", "{ paths = [\"*\"] }", "trust-domain is not a name like example.org"),
+        ("hygiene", "{ minimum-days-left = -1 }", "minimum-days-left is negative"),
+        ("hygiene", "{ minimum-weeks-left = 1 }", "unknown field \"minimum-weeks-left\""),
+    ] {
+        let mut gateway = Gateway::spawn(&with_policy(&scene, policy, &format!("config = {config}")));
+        assert_eq!(gateway.wait_exit().code(), Some(1), "{policy}");
+        let log = gateway.log_text();
+        // In JSON, a quotation mark has a backslash.
+        assert!(log.replace('\\', "").contains(text), "{policy} {config}: {log}");
+    }
+}
+
+#[test]
+fn no_language_needs_a_grant_that_its_policy_does_not() {
+    let folder = TempDir::new().expect("a scratch folder");
+    for name in ["refuse-ja4", "tenants", "client-headers", "hygiene"] {
+        let inspected = handfast(folder.path(), &["policy", "inspect", &component(name).to_string_lossy()]);
+        assert_eq!(inspected.code, Some(0), "{}", inspected.stderr);
+        assert!(inspected.stdout.lines().any(|line| line == "grants     none"), "{}", inspected.stdout);
+    }
+}
+
+#[test]
+fn the_interface_that_the_packages_carry_is_the_one_of_the_repository() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).expect("a file is read");
+    let interface = read("wit/v1/policy.wit");
+    for copy in ["plugins/sdk/javascript/policy.wit", "plugins/sdk/python/handfast_policy/policy.wit"] {
+        assert_eq!(read(copy), interface, "cp wit/v1/policy.wit {copy}");
+    }
+}
+
+/// The compiled component of an example.
+#[track_caller]
+fn component(name: &str) -> PathBuf {
+    let path = repository().join(format!("target/policies/{name}.wasm"));
+    assert!(path.is_file(), "{} is missing: cargo xtask languages", path.display());
+    path
+}
+
+/// The listener `main` asks the policy. What is compiled is kept for the next test: Python's interpreter takes seconds.
+fn with_policy(scene: &Scene, name: &str, keys: &str) -> Config {
+    with_policy_for(scene, "", name, keys)
+}
+
+/// With further keys for the listener.
+fn with_policy_for(scene: &Scene, listener: &str, name: &str, keys: &str) -> Config {
+    scene
+        .config()
+        .state_directory(&repository().join("target/policies/state"))
+        .main_listener(&format!("policies = [\"under-test\"]\n{listener}"))
+        .policy("under-test", &component(name), keys)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
