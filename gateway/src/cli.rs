@@ -37,7 +37,7 @@ struct Arguments {
 enum Command {
     /// Try it: a scratch folder, development certificates, a built-in upstream, and commands to paste
     Demo {
-        /// Where to put the scratch folder instead of the system's temporary folder
+        /// The scratch folder: new or empty, and kept; without it, a temporary one that is removed at the end
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
