@@ -160,7 +160,9 @@ fn read_key(file: &Contents) -> Result<PrivateKeyDer<'static>, CertificateError>
 }
 
 fn sections(file: &Contents) -> impl Iterator<Item = Result<(SectionKind, Vec<u8>), CertificateError>> {
-    <(SectionKind, Vec<u8>)>::pem_slice_iter(&file.bytes)
+    // Editors on Windows put a byte order mark before the first line, which the parser then takes for a comment.
+    let text = file.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&file.bytes);
+    <(SectionKind, Vec<u8>)>::pem_slice_iter(text)
         .map(|section| section.map_err(|source| CertificateError::Pem { path: file.path.clone(), source }))
 }
 
@@ -389,6 +391,14 @@ mod tests {
 
     fn pair() -> Pair {
         Authority::new("Test").pair(&["a.example"])
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_no_certificate_and_no_key() {
+        let pair = pair();
+        let marked = |text: &str| format!("\u{feff}{text}");
+        let certificate = judge(&marked(&pair.chain_pem), Some(&marked(&pair.key_pem))).unwrap();
+        assert_eq!(certificate.fingerprint(), pair.fingerprint());
     }
 
     #[test]
