@@ -197,6 +197,28 @@ fn a_deleted_pair_serves_on_unless_its_source_withdraws_it() {
     assert_eq!(served(address, "a.example"), back.fingerprint());
 }
 
+/// Once, each client with an unknown name wrote a line of its own.
+#[test]
+fn a_folder_that_is_gone_is_told_of_once_however_many_ask() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let address = gateway.address("main");
+    let (folder, away) = (scene.certificates.path(), scene.certificates.path().with_extension("away"));
+    fs::rename(folder, &away).expect("a folder is renamed");
+    for number in 0..5 {
+        Client::new().connect(address, &format!("{number}.example")).expect_err("a refusal");
+    }
+    assert_eq!(served(address, "a.example"), scene.pairs[0].fingerprint());
+    let told =
+        |line: &handfast_tests::Line| line.text("message").starts_with("certificates cannot be scanned");
+    gateway.wait_for("the report", told);
+    assert_eq!(gateway.lines(told).len(), 1, "{}", gateway.log_text());
+    fs::rename(&away, folder).expect("a folder is renamed");
+    let pair = scene.authority.server(&["b.example"]);
+    scene.certificates.put("b.example", &pair);
+    assert_eq!(served(address, "b.example"), pair.fingerprint());
+}
+
 #[test]
 fn settings_beside_a_pair_are_as_fresh_as_it_is_and_a_mistake_in_them_is_located() {
     let scene = Scene::new(&["a.example"]);

@@ -11,7 +11,8 @@
 //! | `fullchain.cer` + `domain.key` (with `domain.cer`) | the folder | acme.sh |
 //! | `tls.crt` + `tls.key` | the folder | Kubernetes, cert-manager |
 //! | `name.crt` + `name.key` | `name` | lego, openssl, by hand |
-//! | `name.pem` + `name.key` | `name` | mkcert, by hand |
+//! | `name.pem` + `name.key` | `name` | by hand |
+//! | `name.pem` + `name-key.pem` | `name` | mkcert |
 //! | `name.pem` with both inside | `name` | HAProxy |
 //!
 //! Names that begin with a dot are left out: Kubernetes keeps `..data` and the dated folders there, and editors their
@@ -66,7 +67,9 @@ impl Candidate {
 /// What a look found.
 #[derive(Debug, Default)]
 pub struct Look {
-    /// All pairs of the folders that are new or changed.
+    /// The folders that are new or changed. What was a pair in one of them and is not among the candidates is none now.
+    pub listed: HashSet<PathBuf>,
+    /// All pairs of those folders.
     pub candidates: Vec<Candidate>,
     /// What was left out, and why.
     pub left_out: Vec<LeftOut>,
@@ -143,6 +146,28 @@ impl Tree {
         Ok(look)
     }
 
+    /// Finds the pairs of the root alone, without the folders in it. Blocks.
+    pub fn look_at_root(&mut self) -> io::Result<Look> {
+        let mut look = Look::default();
+        let root = self.root.clone();
+        self.visit(&root, &[], &mut look)?;
+        Ok(look)
+    }
+
+    /// The id of a pair, by its files.
+    pub fn id_of(&self, files: &[PathBuf]) -> Result<Arc<str>, LeftOut> {
+        let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let Some(first) = files.first() else { return Err(LeftOut::Name { path: self.root.clone() }) };
+        let is_named_after_folder = match name(first).as_deref() {
+            Some("fullchain.pem") => files.get(1).and_then(name).as_deref() == Some("privkey.pem"),
+            Some("fullchain.cer" | "tls.crt") => true,
+            _ => false,
+        };
+        let stem =
+            if is_named_after_folder { None } else { first.file_stem().and_then(|stem| stem.to_str()) };
+        self.id(first.parent().unwrap_or(&self.root), stem)
+    }
+
     /// Lists a folder if it changed. `None` if it is not to be entered.
     fn visit(
         &mut self,
@@ -151,7 +176,12 @@ impl Tree {
         look: &mut Look,
     ) -> io::Result<Option<FileIdentity>> {
         let clock = file_clock();
-        let identity = FileIdentity::of(path)?;
+        let metadata = std::fs::metadata(path)?;
+        if !above.is_empty() && !metadata.is_dir() {
+            // A link that led nowhere when its folder was listed, and leads to a file now.
+            return Ok(None);
+        }
+        let identity = FileIdentity::from(&metadata);
         if above.iter().any(|above| above.is_same_file(&identity)) {
             return Ok(None);
         }
@@ -169,6 +199,7 @@ impl Tree {
         let settled = identity.is_settled(clock);
         let folder = Folder { identity: settled.then_some(identity), children, look: self.looks };
         self.folders.insert(path.to_owned(), folder);
+        look.listed.insert(path.to_owned());
         self.classify(path, &names, look);
         Ok(Some(identity))
     }
@@ -176,14 +207,14 @@ impl Tree {
     /// The pairs among the names of a folder's files.
     fn classify(&self, folder: &Path, names: &BTreeSet<String>, look: &mut Look) {
         let mut used: HashSet<&str> = HashSet::new();
-        let mut found: Vec<(Option<&str>, Vec<&str>)> = Vec::new();
+        let mut found: Vec<Vec<&str>> = Vec::new();
         if names.contains("fullchain.pem") && names.contains("privkey.pem") {
-            found.push((None, vec!["fullchain.pem", "privkey.pem"]));
+            found.push(vec!["fullchain.pem", "privkey.pem"]);
             // The parts that certbot also writes one by one.
             used.extend(["fullchain.pem", "privkey.pem", "cert.pem", "chain.pem"]);
         }
         if let Some((own, key)) = acme_sh(names) {
-            found.push((None, vec!["fullchain.cer", key]));
+            found.push(vec!["fullchain.cer", key]);
             used.extend(["fullchain.cer", "ca.cer", own, key]);
         }
         for extension in [".crt", ".pem"] {
@@ -192,15 +223,15 @@ impl Tree {
                 else {
                     continue;
                 };
-                let key = names.get(&format!("{stem}.key")).filter(|key| !used.contains(key.as_str()));
-                let id = if name == "tls.crt" { None } else { Some(stem) };
-                match key {
+                let unused = |key: String| names.get(&key).filter(|key| !used.contains(key.as_str()));
+                let of_mkcert = || unused(format!("{stem}-key.pem")).filter(|_| extension == ".pem");
+                match unused(format!("{stem}.key")).or_else(of_mkcert) {
                     Some(key) => {
                         used.extend([name.as_str(), key.as_str()]);
-                        found.push((id, vec![name, key]));
+                        found.push(vec![name, key]);
                     }
                     // A `.crt` without a key is an issuer's or a CA's. A `.pem` may hold the key itself.
-                    None if extension == ".pem" && may_hold_both(name, names) => found.push((id, vec![name])),
+                    None if extension == ".pem" && may_hold_both(name, names) => found.push(vec![name]),
                     None => {}
                 }
             }
@@ -208,9 +239,9 @@ impl Tree {
         for name in names.iter().filter(|name| name.ends_with(".key") && !used.contains(name.as_str())) {
             look.left_out.push(LeftOut::LoneKey { path: folder.join(name) });
         }
-        for (stem, files) in found {
+        for files in found {
             let files: Vec<PathBuf> = files.into_iter().map(|name| folder.join(name)).collect();
-            match self.id(folder, stem) {
+            match self.id_of(&files) {
                 Ok(id) => look.candidates.push(Candidate { id, files }),
                 Err(reason) => look.left_out.push(reason),
             }
@@ -250,7 +281,13 @@ fn may_hold_both(name: &str, names: &BTreeSet<String>) -> bool {
     match name {
         "fullchain.pem" | "privkey.pem" | "chain.pem" => false,
         "cert.pem" => !names.contains("chain.pem") && !names.contains("fullchain.pem"),
-        _ => !name.strip_suffix(".pem").is_some_and(|stem| names.contains(&format!("{stem}.key"))),
+        _ => {
+            let has_key = |stem| names.contains(&format!("{stem}.key"));
+            // "a-key.pem" sorts before "a.pem".
+            let is_key = |stem: &str| names.contains(&format!("{stem}.pem"));
+            !name.strip_suffix(".pem").is_some_and(has_key)
+                && !name.strip_suffix("-key.pem").is_some_and(|stem| is_key(stem) && !has_key(stem))
+        }
     }
 }
 
@@ -265,7 +302,16 @@ fn list(folder: &Path, look: &mut Look) -> io::Result<(BTreeSet<String>, Vec<Pat
         }
         let kind = entry.file_type()?;
         let is_folder = match kind.is_symlink() {
-            true => std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir()),
+            true => match std::fs::metadata(entry.path()) {
+                Ok(metadata) => metadata.is_dir(),
+                Err(error) => {
+                    // What it leads to may come into being, as a folder too, and nothing here will show it.
+                    if error.kind() == io::ErrorKind::NotFound {
+                        children.push(entry.path());
+                    }
+                    false
+                }
+            },
             false => kind.is_dir(),
         };
         if is_folder {
@@ -407,6 +453,47 @@ mod tests {
         assert_eq!(look.folders, 3);
         std::fs::remove_dir_all(root.path().join("a")).unwrap();
         assert_eq!(tree.look().unwrap().folders, 2);
+    }
+
+    #[test]
+    fn a_link_is_followed_once_it_leads_somewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        touch(root.path(), &["a.pem"]);
+        for name in ["later", "file.pem"] {
+            std::os::unix::fs::symlink(elsewhere.path().join(name), root.path().join(name)).unwrap();
+        }
+        let mut tree = tree(root.path());
+        while !tree.look().unwrap().candidates.is_empty() {}
+        touch(elsewhere.path(), &["later/b.pem", "file.pem"]);
+        let look = tree.look().unwrap();
+        assert_eq!(ids(&look), expected(&[("later/b", &["b.pem"])]));
+        assert!(look.left_out.is_empty(), "{:?}", look.left_out);
+    }
+
+    #[test]
+    fn a_key_of_mkcert_is_no_pair_of_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        touch(
+            root.path(),
+            &["a.example+1.pem", "a.example+1-key.pem", "b-key.pem", "c.pem", "c.key", "c-key.pem"],
+        );
+        assert_eq!(
+            ids(&tree(root.path()).look().unwrap()),
+            expected(&[
+                ("a.example+1", &["a.example+1.pem", "a.example+1-key.pem"]),
+                ("b-key", &["b-key.pem"]),
+                ("c", &["c.pem", "c.key"]),
+                ("c-key", &["c-key.pem"]),
+            ])
+        );
+    }
+
+    #[test]
+    fn the_root_alone_is_looked_at_without_its_folders() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), &["a.pem", "deep/b.pem"]);
+        assert_eq!(ids(&tree(root.path()).look_at_root().unwrap()), expected(&[("a", &["a.pem"])]));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! meanwhile shares it if it began after they came, and waits for the next one otherwise. It looks at files in batches on
 //! blocking threads and yields in between, so a scan of 100,000 pairs takes a share of one core and holds up nobody.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -61,11 +63,18 @@ struct Last {
     summary: ScanSummary,
     /// When clients may cause the next one.
     next_turn: Option<Instant>,
+    /// What was wrong, so that it is told once and not at each scan, which clients can cause.
+    wrong: HashSet<String>,
 }
 
 impl Scans {
     pub(super) fn done(&self) -> u64 {
         self.done.load(Ordering::SeqCst)
+    }
+
+    /// What was not wrong at the last scan.
+    fn news(&self, wrong: &HashSet<String>) -> Vec<String> {
+        wrong.difference(&lock(&self.last).wrong).cloned().collect()
     }
 
     /// When clients may cause the next scan.
@@ -87,6 +96,7 @@ impl std::ops::AddAssign for ScanSummary {
 #[derive(Default)]
 struct Found {
     folders: usize,
+    listed: HashSet<PathBuf>,
     candidates: Vec<Candidate>,
     changed: Vec<Arc<Entry>>,
     left_out: Vec<LeftOut>,
@@ -186,22 +196,24 @@ impl CertificateStore {
             found.as_ref().map_or(0, |found| found.folders + 4 * (self.len() + lock(&self.refused).len()));
         let pause = PAUSE.saturating_mul(u32::try_from(paths).unwrap_or(u32::MAX));
         let next_turn = Instant::now().checked_add(pause);
-        let summary = match found {
+        let (summary, wrong) = match found {
             Ok(found) => {
-                for left_out in &found.left_out {
-                    info!(source = source.config.name, reason = error_chain(left_out), "left out");
+                let wrong: HashSet<String> =
+                    found.left_out.iter().map(|left_out| error_chain(left_out)).collect();
+                for reason in source.scans.news(&wrong) {
+                    info!(source = source.config.name, reason, "left out");
                 }
-                self.take_in(position, found).await
+                (self.take_in(position, found).await, wrong)
             }
             Err(error) => {
-                warn!(
-                    error = error_chain(&error),
-                    "certificates cannot be scanned; those that are loaded keep serving"
-                );
-                ScanSummary::default()
+                let wrong = HashSet::from([error_chain(&error)]);
+                for error in source.scans.news(&wrong) {
+                    warn!(error, "certificates cannot be scanned; those that are loaded keep serving");
+                }
+                (ScanSummary::default(), wrong)
             }
         };
-        *lock(&source.scans.last) = Last { summary, next_turn };
+        *lock(&source.scans.last) = Last { summary, next_turn, wrong };
         source.scans.done.store(number, Ordering::SeqCst);
     }
 
@@ -233,7 +245,7 @@ impl CertificateStore {
         }
         found.changed.extend(self.changed_of(batch).await?);
         let select = move |store: &Self| {
-            store.select_candidates(position, &mut found.candidates);
+            store.select_candidates(position, &mut found);
             found
         };
         self.on_blocking_thread(select).await
@@ -268,6 +280,7 @@ impl CertificateStore {
         })?;
         Ok(Found {
             folders: look.folders,
+            listed: look.listed,
             candidates: look.candidates,
             left_out: look.left_out,
             changed: Vec::new(),
@@ -275,8 +288,21 @@ impl CertificateStore {
     }
 
     /// Leaves the candidates that are worth loading: new ones, and refused ones that changed.
-    fn select_candidates(&self, position: usize, candidates: &mut Vec<Candidate>) {
+    fn select_candidates(&self, position: usize, found: &mut Found) {
+        let Found { candidates, listed, .. } = found;
         let mut refused = lock(&self.refused);
+        let is_listed = |candidate: &Candidate| {
+            candidate
+                .files
+                .first()
+                .and_then(|file| file.parent())
+                .is_some_and(|folder| listed.contains(folder))
+        };
+        // Those of folders that were not listed are as they were.
+        let mut still = HashSet::new();
+        if !refused.is_empty() {
+            still.extend(candidates.iter().map(|candidate| candidate.files.clone()));
+        }
         candidates.retain(|candidate| {
             let is_live =
                 self.by_id.find(&candidate.id).is_some_and(|entry| entry.fresh.files() == candidate.files);
@@ -296,7 +322,9 @@ impl CertificateStore {
             }
             let again = refused.not_loaded.as_ref().is_none_or(|not_loaded| not_loaded.is_worth_retrying());
             // A pair that is not there any more is forgotten; should it come back, its folder tells.
-            let there = refused.candidate.files.iter().all(|file| file.symlink_metadata().is_ok());
+            // So is one whose file has become a part of another.
+            let there = (!is_listed(&refused.candidate) || still.contains(&refused.candidate.files))
+                && refused.candidate.files.iter().all(|file| file.symlink_metadata().is_ok());
             if again && there {
                 candidates.push(refused.candidate.clone());
             }
@@ -311,7 +339,7 @@ impl CertificateStore {
         let Found { folders, candidates, changed, .. } = found;
         let mut summary = ScanSummary { folders, changed: changed.len(), ..ScanSummary::default() };
         // Two pairs with one id in one scan: the first in order has it.
-        let mut ids = std::collections::HashSet::new();
+        let mut ids = HashSet::new();
         let (candidates, later): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|candidate| ids.insert(candidate.id.clone()));
         for batch in [candidates, later] {
@@ -337,7 +365,7 @@ impl CertificateStore {
         summary
     }
 
-    fn take_over(&self, position: usize, entries: &[Arc<Entry>]) {
+    pub(super) fn take_over(&self, position: usize, entries: &[Arc<Entry>]) {
         if entries.is_empty() {
             return;
         }
@@ -371,7 +399,7 @@ impl CertificateStore {
 
     /// Runs `work` on every item, as many at a time as there are processors, each on a thread that may block, and returns
     /// the results in no order.
-    async fn each_blocking<I, O>(
+    pub(super) async fn each_blocking<I, O>(
         &self,
         items: Vec<I>,
         work: impl Fn(I) -> O + Clone + Send + 'static,

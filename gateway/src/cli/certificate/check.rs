@@ -13,7 +13,7 @@ use super::super::{Failure, RUNTIME, counted};
 use crate::certificate::expiry::Horizons;
 use crate::certificate::load::{self, Identity, MAX_FILE_SIZE};
 use crate::certificate::ocsp::stapler;
-use crate::certificate::source::directory::{Candidate, Look, Tree};
+use crate::certificate::source::directory::{Candidate, Tree};
 use crate::certificate::store::{Finding, Severity, remaining};
 use crate::certificate::{Certificate, unix_now};
 use crate::freshness::file::read_together;
@@ -68,7 +68,7 @@ fn find(path: &Path, candidates: &mut Vec<Candidate>, findings: &mut Vec<Finding
         Err(cause) => return say(Severity::Error, error(cause)),
     };
     if is_folder {
-        match look(path) {
+        match tree(path).look() {
             Ok(look) => {
                 if look.candidates.is_empty() {
                     say(
@@ -87,7 +87,8 @@ fn find(path: &Path, candidates: &mut Vec<Candidate>, findings: &mut Vec<Finding
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    match look(folder) {
+    // Not what is below it: `/shop.pem` does not stand for the whole machine.
+    match tree(folder).look_at_root() {
         Ok(look) => {
             let wanted = folder.join(path.file_name().unwrap_or_default());
             let found = look.candidates.into_iter().find(|candidate| candidate.files.contains(&wanted));
@@ -107,8 +108,8 @@ fn find(path: &Path, candidates: &mut Vec<Candidate>, findings: &mut Vec<Finding
     }
 }
 
-fn look(folder: &Path) -> std::io::Result<Look> {
-    Tree::new(folder.to_owned(), "certificates", false).look()
+fn tree(folder: &Path) -> Tree {
+    Tree::new(folder.to_owned(), "certificates", false)
 }
 
 /// Judges on as many threads as there are processors; returns those that would go live, each with its first file.
