@@ -141,6 +141,22 @@ impl Certificate {
         self.staples.get()
     }
 
+    /// The same pair for a source with other settings.
+    fn under(&self, id: Arc<str>, serve_expired: bool) -> Self {
+        Self {
+            id,
+            leaf: self.leaf.clone(),
+            issuers: self.issuers.clone(),
+            key: Arc::clone(&self.key),
+            facts: self.facts.clone(),
+            tags: Arc::clone(&self.tags),
+            is_required: self.is_required,
+            serve_expired,
+            ocsp_file: self.ocsp_file.clone(),
+            staples: OnceLock::new(),
+        }
+    }
+
     /// Once, before it goes live; later calls change nothing.
     fn keep_staples_in(&self, slot: Arc<ocsp::Slot>) {
         let _ = self.staples.set(slot);

@@ -256,6 +256,31 @@ impl<T: Send + Sync + 'static> Fresh<T> {
         }
     }
 
+    /// Goes on with a value that was made elsewhere, and that files which were refused cannot take the place of.
+    pub fn resume(
+        value: Arc<T>,
+        not_loaded: NotLoaded,
+        limit: usize,
+        loader: Arc<dyn Load<T>>,
+        background: Handle,
+    ) -> Arc<Self> {
+        let gone = not_loaded.is_gone();
+        let NotLoaded { reason, files, seen, doubt } = not_loaded;
+        let failure = Some(Failure { reason, digest: None, retry: None, gone });
+        // No contents have this digest: whatever the files hold next is judged, even if it is what they held before.
+        let state = State { value, digest: [0; 32], seen, doubt, attempt: 0, failure };
+        Arc::new(Self {
+            files,
+            limit,
+            loader,
+            background,
+            state: ArcSwap::from_pointee(state),
+            begun: AtomicU64::new(0),
+            reload: SingleFlight::default(),
+            refusal_told: AtomicBool::new(true),
+        })
+    }
+
     /// The newest good value. Its files are not looked at.
     pub fn current(&self) -> Arc<T> {
         self.state.load().value.clone()
@@ -513,6 +538,11 @@ pub struct NotLoaded {
 }
 
 impl NotLoaded {
+    /// Whether a required file was missing.
+    pub fn is_gone(&self) -> bool {
+        self.files.is_gone(&self.seen)
+    }
+
     /// Whether another try could end differently. One `stat` per file.
     pub fn is_worth_retrying(&self) -> bool {
         self.doubt.holds() || !file::unchanged(&self.files, &self.seen)

@@ -196,6 +196,10 @@ impl Builder {
             self.background.clone(),
         )
         .await?;
+        let findings = match previous {
+            Some(previous) => store.inherit(&previous.certificates, findings).await,
+            None => findings,
+        };
         if store.is_empty() {
             return Err(BuildError::NoCertificate { findings });
         }

@@ -37,6 +37,34 @@ fn a_listener_that_is_renamed_keeps_its_address() {
     });
 }
 
+/// Once, a pair that had been spoilt or deleted since the start was lost when any key of its source changed.
+#[test]
+fn last_good_pairs_outlive_a_change_of_their_sources_settings() {
+    let scene = Scene::new(&["broken.example", "deleted.example", "a.example"]);
+    let gateway = scene.start();
+    let address = gateway.address("main");
+    scene.certificates.put_certificate("broken.example", "garbage");
+    for extension in ["crt", "key"] {
+        std::fs::remove_file(scene.certificates.path().join(format!("deleted.example.{extension}")))
+            .expect("a file");
+    }
+    let config = Config::new()
+        .certificates("files", scene.certificates.path())
+        .with_last("scan-interval = \"5s\"")
+        .listener("main", "default-certificate = \"broken.example\"")
+        .upstream("echo", scene.upstream.address(), "")
+        .route("*", "/", "echo");
+    gateway.reload(&config);
+    for (pair, name) in scene.pairs.iter().zip(["broken.example", "deleted.example", "a.example"]) {
+        let session = Client::new().connect(address, name).expect("a handshake");
+        assert_eq!(session.certificate(), pair.fingerprint(), "{name}");
+    }
+    let repaired = scene.authority.server(&["broken.example"]);
+    scene.certificates.put("broken.example", &repaired);
+    let session = Client::new().connect(address, "broken.example").expect("a handshake");
+    assert_eq!(session.certificate(), repaired.fingerprint());
+}
+
 #[test]
 fn two_listeners_may_exchange_their_addresses() {
     let scene = Scene::new(&["a.example", "b.example"]);

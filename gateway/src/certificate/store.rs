@@ -37,6 +37,7 @@ use crate::freshness::{Outcome, Reason};
 use crate::generation::Generation;
 
 mod entry;
+mod inherit;
 mod scan;
 mod status;
 

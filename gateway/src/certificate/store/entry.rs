@@ -62,6 +62,18 @@ impl CertificateStore {
         }
     }
 
+    /// Keeps a pair fresh that went live before this store was there, and whose files were refused by it.
+    pub(super) fn resume(
+        &self,
+        source: &Source,
+        id: &Arc<str>,
+        certificate: Arc<Certificate>,
+        not_loaded: NotLoaded,
+    ) -> Arc<Fresh<Certificate>> {
+        let loader = Arc::new(Loader::new(source, id, self));
+        Fresh::resume(certificate, not_loaded, MAX_FILE_SIZE, loader, self.background.clone())
+    }
+
     /// The first file of another pair that has the candidate's id and is sound. One that is not, or that begins with
     /// the same file, was moved to another layout, and makes way for the candidate if that turns out to be good.
     fn holder_of(&self, candidate: &Candidate) -> Option<PathBuf> {

@@ -14,6 +14,7 @@ use crate::freshness::tests::UpdateClock;
 
 mod beside;
 mod ending;
+mod inherit;
 mod lookup;
 
 fn source(folder: &Path) -> Arc<CertificateSource> {
