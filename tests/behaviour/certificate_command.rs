@@ -254,6 +254,22 @@ fn the_check_of_a_configuration_includes_its_certificates() {
 }
 
 #[test]
+fn the_check_of_a_configuration_names_what_is_required_and_not_there() {
+    let scene = Scene::new(&["a.example"]);
+    let config = Config::new()
+        .certificates("files", scene.certificates.path())
+        .with_last("required = [\"a.exampel\"]")
+        .listener("main", "")
+        .upstream("echo", scene.upstream.address(), "")
+        .route("*", "/", "echo");
+    let folder = TempDir::new().expect("a scratch folder");
+    fs::write(folder.path().join("handfast.toml"), config.text()).expect("a file is written");
+    let finished = handfast(folder.path(), &["check", "-c", "handfast.toml"]);
+    assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+    assert!(finished.stdout.starts_with("error: a.exampel: is required"), "{}", finished.stdout);
+}
+
+#[test]
 fn what_names_say_does_not_reach_the_terminal_as_it_is() {
     let desk = Desk::new();
     let organisation = "Evil\u{1b}[2J\u{202e}Corp";

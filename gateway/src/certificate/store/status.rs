@@ -279,6 +279,13 @@ impl CertificateStore {
                 (refused.candidate.id.to_string(), one_line(&error_chain(&*refused.reason)));
             findings.push(Finding::new(Severity::Error, subject, text));
         }
+        let is_known = |id: &str| findings.iter().any(|finding| finding.subject == id);
+        let required = self.sources.iter().flat_map(|source| source.config.required.iter());
+        let missing = required.filter(|id| self.by_id.find(id).is_none() && !is_known(id));
+        let text = "is required and there is no such certificate, so the gateway will not be ready; is the id right?";
+        let missing: Vec<_> =
+            missing.map(|id| Finding::new(Severity::Error, id.clone(), text.to_owned())).collect();
+        findings.extend(missing);
         findings.sort_by(|one, other| {
             other
                 .severity
