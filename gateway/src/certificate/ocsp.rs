@@ -21,6 +21,8 @@
 //!   bad news. Nothing of ours should vouch for a certificate that its issuer gave up, and clients that care ask further;
 //!   the operator is told, loudly. *Unknown* is a responder that does not know its own certificate, most often for a few
 //!   minutes after issuance: the last good staple stays.
+//! - *A revocation is ended by newer responses only*. A good one from before it holds for days, plain HTTP lets anybody
+//!   on the way replay it, and caches of responders do so without meaning to.
 //! - *No `nextUpdate`, no staple* (RFC 5019 section 2.2.4 requires it): clients could not tell old from new.
 //! - *Must-staple certificates are served without a staple* where there is none (RFC 7633 leaves that to the server).
 //!   Clients that enforce it refuse them, all others do not, and refusing them all here would help nobody. They are
@@ -94,7 +96,15 @@ pub enum OcspError {
     #[error("it held until {until}; fetch a newer one")]
     Expired { until: String },
     #[error("the issuer has REVOKED the certificate{}; replace it with one of a new key", Since(.since))]
-    Revoked { since: Option<String> },
+    Revoked {
+        since: Option<String>,
+        /// Since when the response holds that says so, in seconds since 1970.
+        as_of: i64,
+    },
+    #[error(
+        "it is no newer than the response by which the issuer revoked the certificate, so somebody passes an old one on; it will be asked again"
+    )]
+    BeforeRevocation,
     #[error(
         "the responder does not know the certificate; if it was issued just now that passes, else ask the authority"
     )]

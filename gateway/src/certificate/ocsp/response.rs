@@ -93,7 +93,8 @@ pub fn check(
     match status.cert_status {
         CertStatus::Good(_) => Ok(Staple { der: response.into(), this_update, next_update }),
         CertStatus::Revoked(info) => {
-            Err(OcspError::Revoked { since: Some(info.revocation_time.0.to_date_time().to_string()) })
+            let since = Some(info.revocation_time.0.to_date_time().to_string());
+            Err(OcspError::Revoked { since, as_of: this_update })
         }
         CertStatus::Unknown(_) => Err(OcspError::Unknown),
     }

@@ -34,7 +34,8 @@ pub(super) struct Record {
     last_error: Option<Box<str>>,
     /// A hash of the file that it is about.
     refused: Option<u64>,
-    revoked: bool,
+    /// Since when the response holds that says so.
+    revoked: Option<i64>,
     /// Whether the end of the staple's validity was reported.
     expiry_told: bool,
 }
@@ -108,7 +109,7 @@ impl Slot {
         let staple = self.staple.load();
         match staple.as_deref() {
             Some(staple) if staple.is_current(now) => Status::Stapled { until: staple.next_update() },
-            _ if self.record().revoked => Status::Revoked,
+            _ if self.record().revoked.is_some() => Status::Revoked,
             Some(_) => Status::Expired,
             None => Status::Missing,
         }
@@ -128,6 +129,11 @@ impl Slot {
         self.staple.load_full()
     }
 
+    /// Whether a staple is news of after the revocation, if there was one.
+    pub(super) fn check_revocation(&self, staple: &Staple) -> Result<(), OcspError> {
+        if self.record().is_ended_by(staple) { Ok(()) } else { Err(OcspError::BeforeRevocation) }
+    }
+
     /// Takes a staple over if it is to replace the one there is.
     pub(super) fn offer(&self, staple: Staple, origin: Origin) {
         let mut record = self.record();
@@ -135,14 +141,14 @@ impl Slot {
         let is_newer = present.is_none_or(|present| staple.this_update() >= present.this_update());
         let replaces = match origin {
             Origin::OnlyFile => true,
-            Origin::Fetched => is_newer,
+            Origin::Fetched => is_newer && record.is_ended_by(&staple),
             // From before the revocation, and no reason to forget it.
-            Origin::File | Origin::Cache => is_newer && !record.revoked,
+            Origin::File | Origin::Cache => is_newer && record.revoked.is_none(),
         };
         if replaces {
             self.staple.store(Some(Arc::new(staple)));
             record.last_error = None;
-            record.revoked = false;
+            record.revoked = None;
             record.expiry_told = false;
         }
     }
@@ -151,8 +157,8 @@ impl Slot {
     /// first since there was a staple. A revocation takes the staple away.
     pub(super) fn fail(&self, error: &OcspError, file: Option<&[u8]>) -> bool {
         let mut record = self.record();
-        if matches!(error, OcspError::Revoked { .. }) {
-            record.revoked = true;
+        if let OcspError::Revoked { as_of, .. } = error {
+            record.revoked = record.revoked.max(Some(*as_of));
             self.staple.store(None);
         }
         let text = error_chain(error);
@@ -173,5 +179,39 @@ impl Slot {
     /// A thread that panicked while it held the lock left a record that is right as far as it goes.
     pub(super) fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    /// A revocation is ended by what was said after it. That there is none counts as its end.
+    fn is_ended_by(&self, staple: &Staple) -> bool {
+        self.revoked.is_none_or(|as_of| staple.this_update() > as_of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_response_from_before_a_revocation_does_not_end_it() {
+        let slot = Slot::new(Features::default());
+        let fetched = |this_update| {
+            let staple = Staple::lasting(this_update, i64::MAX);
+            let checked = slot.check_revocation(&staple);
+            slot.offer(staple, Origin::Fetched);
+            checked
+        };
+        fetched(10).unwrap();
+        assert_eq!(slot.status(), Status::Stapled { until: i64::MAX });
+        for as_of in [30, 20] {
+            slot.fail(&OcspError::Revoked { since: None, as_of }, None);
+            for before in [10, 20, 30] {
+                assert!(matches!(fetched(before), Err(OcspError::BeforeRevocation)), "{before}");
+                assert_eq!((slot.staple(), slot.status()), (None, Status::Revoked));
+            }
+        }
+        fetched(31).unwrap();
+        assert_eq!(slot.status(), Status::Stapled { until: i64::MAX });
     }
 }

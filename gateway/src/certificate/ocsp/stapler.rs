@@ -241,7 +241,10 @@ impl Shared {
         let Settings { connect_timeout, timeout, .. } = self.settings;
         let answer = due.responder.as_ref().map_err(|url| OcspError::Url { url: url.to_string() })?;
         let answer = answer.ask(&request, due.post, connect_timeout, timeout).await?;
-        judge(&answer, &due.certificate)
+        let staple = judge(&answer, &due.certificate)?;
+        // Here, so that it is not kept for the next run either.
+        due.slot.check_revocation(&staple)?;
+        Ok(staple)
     }
 
     /// Makes the cache say what the responder said.

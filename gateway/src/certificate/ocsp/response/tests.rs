@@ -115,7 +115,7 @@ fn a_response_that_does_not_hold_now_is_refused() {
 fn only_the_status_good_is_stapled() {
     let error = refused(&Answer::revoked(NOW));
     assert!(
-        matches!(&error, OcspError::Revoked { since: Some(since) } if since == "2027-01-15T06:00:00Z"),
+        matches!(&error, OcspError::Revoked { since: Some(since), .. } if since == "2027-01-15T06:00:00Z"),
         "{error}"
     );
     let unknown = Answer { status: CertStatus::unknown(), ..Answer::good(NOW) };
@@ -226,8 +226,9 @@ fn the_errors_say_what_to_do() {
         OcspError::NoNextUpdate,
         OcspError::NotYet { from: "2027-01-15T06:00:00Z".to_owned() },
         OcspError::Expired { until: "2027-01-15T06:00:00Z".to_owned() },
-        OcspError::Revoked { since: Some("2027-01-15T06:00:00Z".to_owned()) },
-        OcspError::Revoked { since: None },
+        OcspError::Revoked { since: Some("2027-01-15T06:00:00Z".to_owned()), as_of: 0 },
+        OcspError::Revoked { since: None, as_of: 0 },
+        OcspError::BeforeRevocation,
         OcspError::Unknown,
         OcspError::Url { url },
         OcspError::Address { address: [169, 254, 169, 254].into() },
