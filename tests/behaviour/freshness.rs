@@ -273,6 +273,25 @@ fn a_client_that_can_use_only_the_new_pair_gets_it() {
     }
 }
 
+/// Once, a new pair was not looked for where another one had the name already, even if that one was of no use.
+#[test]
+fn a_client_that_can_use_only_a_pair_that_was_added_gets_it() {
+    let scene = Scene::new(&["other.example"]);
+    let gateway = scene.start();
+    let address = gateway.address("main");
+    let ecdsa_only = Client::new().schemes(&[SignatureScheme::ECDSA_NISTP256_SHA256]);
+    for number in 0..20 {
+        let name = format!("{number}.example");
+        let unusable = scene.authority.issue(Leaf::server(&[&name]).key(Key::Ed25519));
+        scene.certificates.put(&format!("{number}-unusable"), &unusable);
+        assert_eq!(served(address, &name), unusable.fingerprint());
+        let added = scene.authority.server(&[&name]);
+        scene.certificates.put(&format!("{number}-added"), &added);
+        let session = ecdsa_only.connect(address, &name).expect("a handshake with the added pair");
+        assert_eq!(session.certificate(), added.fingerprint());
+    }
+}
+
 #[test]
 fn a_connection_in_use_is_not_disturbed_by_a_replacement() {
     let scene = Scene::new(&["a.example"]);
