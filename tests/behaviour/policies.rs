@@ -22,7 +22,10 @@ fn a_policy_rejects_with_any_alert() {
             assert_eq!(refusal.expect_err("a refusal"), Refusal::Alert(alert));
         }
     }
-    let line = probe.connection();
+    // The lines of connections on different workers are in no order.
+    let line = probe.gateway.wait_for("the line of the first", |line| {
+        line.is("connection") && line.text("server_name") == "reject-access-denied.example"
+    });
     assert_eq!((line.text("verdict"), line.text("policy")), ("reject", "probe"));
     assert_eq!((line.text("alert"), line.text("reason")), ("access_denied", "told to reject"));
 }

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::certificate::CertificateStore;
 use crate::config::CertificateSource;
+use crate::freshness::FileIdentity;
 
 /// An update is several events; this is how long the rest has to come in.
 const QUIET: Duration = Duration::from_millis(20);
@@ -47,22 +48,31 @@ impl Drop for Watch {
 
 async fn watch(store: Weak<CertificateStore>, position: usize, source: Arc<CertificateSource>) {
     let wake = Arc::new(Notify::new());
-    let (waker, root) = (wake.clone(), source.path.clone());
-    // Adding a tree lists all of it.
-    let watcher = tokio::task::spawn_blocking(move || subscribe(root, waker)).await;
-    let _watcher = match watcher {
-        Ok(Ok(watcher)) => Some(watcher),
-        Ok(Err(error)) => {
-            // Most often fs.inotify.max_user_watches, one watch per folder.
-            let scan_interval = source.scan_interval;
-            warn!(source = source.name, %error, ?scan_interval, "no file events: changes are found by the scan, or when asked for");
-            None
-        }
-        Err(_ended) => return,
-    };
-    // What changed between the store's last look and the first event.
-    wake.notify_one();
+    let mut watched: Option<FileIdentity> = None;
+    let mut watcher = None;
     loop {
+        // A folder that was put in the place of another sends its events to nobody yet.
+        let path = source.path.clone();
+        let Ok(folder) = tokio::task::spawn_blocking(move || FileIdentity::of(&path)).await else { return };
+        if let Ok(folder) = folder
+            && watched.is_none_or(|watched| !watched.is_same_file(&folder))
+        {
+            drop(watcher.take());
+            watched = Some(folder);
+            let (waker, root) = (wake.clone(), source.path.clone());
+            // Adding a tree lists all of it.
+            match tokio::task::spawn_blocking(move || subscribe(root, waker)).await {
+                Ok(Ok(subscribed)) => watcher = Some(subscribed),
+                Ok(Err(error)) => {
+                    // Most often fs.inotify.max_user_watches, one watch per folder.
+                    let scan_interval = source.scan_interval;
+                    warn!(source = source.name, %error, ?scan_interval, "no file events: changes are found by the scan, or when asked for");
+                }
+                Err(_ended) => return,
+            }
+            // What changed between the store's last look and the first event.
+            wake.notify_one();
+        }
         tokio::select! {
             () = wake.notified() => tokio::time::sleep(QUIET).await,
             () = tokio::time::sleep(source.scan_interval) => {}

@@ -76,6 +76,38 @@ async fn with_events_a_check_looks_at_nothing_and_a_scan_finds_the_change() {
 }
 
 #[tokio::test]
+async fn a_folder_that_takes_the_place_of_another_is_watched_too() {
+    let root = tempfile::tempdir().unwrap();
+    let (folder, next) = (root.path().join("now"), root.path().join("next"));
+    let authority = Authority::new("Test");
+    std::fs::create_dir(&folder).unwrap();
+    authority.pair(&["a.example"]).write_as(&folder.join("a"));
+    let config =
+        CertificateSource { freshness: Freshness::Events, ..CertificateSource::clone(&source(&folder)) };
+    let (store, _) = open_sources(&[Arc::new(config)], Arc::new(OpenGate)).await;
+    let _watch = Watch::start(&store);
+    let served = async |pair: &crate::certificate::test_pki::Pair| {
+        while store.by_id("a").unwrap().fingerprint() != pair.fingerprint() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let swapped = authority.pair(&["a.example"]);
+    std::fs::create_dir(&next).unwrap();
+    swapped.write_as(&next.join("a"));
+    std::fs::rename(&folder, root.path().join("before")).unwrap();
+    std::fs::rename(&next, &folder).unwrap();
+    served(&swapped).await;
+    // By scans alone, one a second, this would take ten.
+    let begun = std::time::Instant::now();
+    for _ in 0..10 {
+        let pair = authority.pair(&["a.example"]);
+        pair.write_as(&folder.join("a"));
+        served(&pair).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn two_sources_of_one_folder_are_two() {
     let folder = tempfile::tempdir().unwrap();
     Authority::new("Test").pair(&["a.example"]).write_as(&folder.path().join("a"));
