@@ -49,7 +49,7 @@ struct GatewayTable {
     workers: Option<Spanned<usize>>,
     handshake_timeout: Span,
     drain_timeout: Span,
-    max_connections: usize,
+    max_connections: Spanned<usize>,
     state_directory: Option<PathBuf>,
 }
 
@@ -59,7 +59,7 @@ impl Default for GatewayTable {
             workers: None,
             handshake_timeout: Span::seconds(10),
             drain_timeout: Span::seconds(30),
-            max_connections: 100_000,
+            max_connections: hundred_thousand(),
             state_directory: None,
         }
     }
@@ -340,7 +340,7 @@ struct HttpTable {
     idle_timeout: Span,
     max_header_bytes: Spanned<Bytes>,
     max_concurrent_streams: Spanned<u32>,
-    max_upstream_connections: usize,
+    max_upstream_connections: Spanned<usize>,
 }
 
 impl Default for HttpTable {
@@ -351,7 +351,7 @@ impl Default for HttpTable {
             idle_timeout: Span::seconds(75),
             max_header_bytes: Spanned::new(0..0, Bytes(32 << 10)),
             max_concurrent_streams: Spanned::new(0..0, 100),
-            max_upstream_connections: 100,
+            max_upstream_connections: Spanned::new(0..0, 100),
         }
     }
 }

@@ -112,3 +112,21 @@ fn two_routes_for_one_host_and_path_are_refused() {
     let good = [route("shop.example", "/"), route("shop.example", "/api"), route("*", "/")].concat();
     parse(&format!("{GOOD}{upstream}{good}")).unwrap();
 }
+
+/// Zero was taken for one, and such paths for good ones.
+#[test]
+fn what_lets_nothing_through_is_refused() {
+    for (keys, expected) in [
+        ("[gateway]\nmax-connections = 0", "`max-connections` must be at least 1"),
+        ("[http]\nmax-upstream-connections = 0", "`max-upstream-connections` must be at least 1"),
+    ] {
+        let error = refusal(keys);
+        assert!(error.contains(expected), "{keys}: {error}");
+    }
+    let upstream = "[[upstream]]\nname = \"app\"\nendpoints = [\"127.0.0.1:1\"]\n";
+    for path in ["/search?q=", "/a#b", "/a/../b", "/."] {
+        let route = format!("[[route]]\nhosts = [\"*\"]\npath = \"{path}\"\nupstream = \"app\"");
+        let error = refusal(&format!("{upstream}{route}"));
+        assert!(error.contains("no request has a path below"), "{path}: {error}");
+    }
+}

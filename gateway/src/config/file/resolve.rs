@@ -51,7 +51,7 @@ impl File {
             workers: context.workers(self.gateway.workers)?,
             handshake_timeout: self.gateway.handshake_timeout.0,
             drain_timeout: self.gateway.drain_timeout.0,
-            max_connections: self.gateway.max_connections.max(1),
+            max_connections: context.at_least_one("max-connections", self.gateway.max_connections)?,
             state_directory: self.gateway.state_directory.map(|directory| context.absolute(directory)),
             listeners,
             certificate_sources,
@@ -108,6 +108,16 @@ impl<'a> Context<'a> {
                 "`workers` must be between 1 and 1024",
                 "leave the key out to get one worker per core",
             )),
+        }
+    }
+
+    fn at_least_one(&self, key: &str, number: Spanned<usize>) -> Result<usize, ConfigError> {
+        let span = number.span();
+        match number.into_inner() {
+            0 => {
+                Err(self.at(span, format!("`{key}` must be at least 1"), "leave the key out for its default"))
+            }
+            number => Ok(number),
         }
     }
 
@@ -273,7 +283,8 @@ impl<'a> Context<'a> {
             idle_timeout: table.idle_timeout.0,
             max_header_bytes,
             max_concurrent_streams: table.max_concurrent_streams.into_inner(),
-            max_upstream_connections: table.max_upstream_connections.max(1),
+            max_upstream_connections: self
+                .at_least_one("max-upstream-connections", table.max_upstream_connections)?,
         })
     }
 
@@ -516,6 +527,14 @@ impl<'a> Context<'a> {
                 ));
             }
             let path = table.path.get_ref();
+            // What a request's path never is: queries are no part of it, and dot segments are resolved before.
+            if path.contains(['?', '#']) || path.split('/').any(|segment| matches!(segment, "." | "..")) {
+                return Err(self.at(
+                    table.path.span(),
+                    format!("no request has a path below `{path}`"),
+                    "write it without `?`, `#` and the segments `.` and `..`",
+                ));
+            }
             for (written, host) in table.hosts.get_ref().iter().zip(&hosts) {
                 if !taken.insert((host.clone(), path.trim_end_matches('/').to_owned())) {
                     return Err(self.at(
