@@ -56,9 +56,9 @@ fn a_page_is_read_as_blocks_and_what_they_print() {
 
 /// A `sh` block, and the `text` block that directly follows it.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Block {
-    script: String,
-    prints: String,
+pub(crate) struct Block {
+    pub(crate) script: String,
+    pub(crate) prints: String,
 }
 
 #[track_caller]
@@ -76,7 +76,13 @@ fn run_page(example: &str) {
     let blocks = blocks(&page);
     assert!(blocks.len() > 3, "the page has no script");
 
-    let mut script = "ip link set lo up\nPATH=$PWD/stubs:$PATH\n".to_owned();
+    run_blocks(root.path(), "PATH=$PWD/stubs:$PATH\n", blocks);
+}
+
+/// Runs blocks in one shell, in a network of its own, and compares what each prints.
+#[track_caller]
+pub(crate) fn run_blocks(folder: &Path, before: &str, blocks: Vec<Block>) {
+    let mut script = format!("ip link set lo up\n{before}");
     for block in &blocks {
         script += &block.script;
         // On stderr too, so that a failure shows which command complained.
@@ -87,9 +93,7 @@ fn run_page(example: &str) {
         command.arg("--map-root-user");
     }
     // The end of `unshare` is the end of all that the page has started.
-    command
-        .args(["--net", "--pid", "--fork", "--kill-child", "bash", "-c", &script])
-        .current_dir(root.path());
+    command.args(["--net", "--pid", "--fork", "--kill-child", "bash", "-c", &script]).current_dir(folder);
     let finished = finish(command);
     let mut outputs = finished.stdout.split("=== end of block\n");
     for block in blocks {
@@ -132,7 +136,7 @@ fn copy_of_the_repository() -> TempDir {
     root
 }
 
-fn blocks(page: &str) -> Vec<Block> {
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut lines = page.lines();
     // Whether nothing but empty lines came since the last `sh` block.

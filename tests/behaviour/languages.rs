@@ -1,15 +1,23 @@
 //! Policies in C, Go, Python and TypeScript: the examples in `examples/policies`, built from source by
-//! `cargo xtask languages`, on live handshakes.
+//! `cargo xtask languages`, on live handshakes; and the pages in `docs/policies`, run as they stand.
+//!
+//! What a page installs is answered by stubs with what `cargo xtask languages` has installed: the same packages of the same
+//! versions, and a test says so.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use handfast_tests::config::client_certificates;
-use handfast_tests::gateway::handfast;
+use handfast_tests::gateway::{binary, handfast};
 use handfast_tests::{
-    CertificateFolder, Client, Config, Gateway, Leaf, Pair, Refusal, Scene, repository,
+    Authority, CertificateFolder, Client, Config, Gateway, Leaf, Pair, Refusal, Scene, repository,
+    require_tool,
 };
 use tempfile::TempDir;
+
+use crate::examples::{blocks, run_blocks};
 
 #[test]
 fn the_policy_in_c_turns_clients_away_by_fingerprint() {
@@ -19,7 +27,8 @@ fn the_policy_in_c_turns_clients_away_by_fingerprint() {
     let connect = |client: Client| client.connect(gateway.address("main"), "a.example");
     connect(Client::new().tls13()).expect("a handshake");
     assert_eq!(connect(Client::new().tls12()).expect_err("a refusal"), Refusal::Alert("access_denied"));
-    let line = gateway.wait_for("the refusal", |line| line.is("connection") && line.text("verdict") == "reject");
+    let line =
+        gateway.wait_for("the refusal", |line| line.is("connection") && line.text("verdict") == "reject");
     let reason = line.text("reason");
     assert!(reason.starts_with("JA4 t12") && reason.ends_with(" is denied"), "{line}");
     assert_eq!(reason.len(), "JA4  is denied".len() + 36, "{line}");
@@ -56,8 +65,12 @@ fn the_policy_in_typescript_keeps_tenants_to_their_own_certificates() {
     assert_eq!((line.text("policy"), line.text("reason")), ("under-test", "tenant acme"));
     let refusal = connect("pay.acme.example").expect_err("a refusal");
     assert_eq!(refusal, Refusal::Alert("unrecognized_name"));
-    let line = gateway.wait_for("the policy's line", |line| line.to_string().contains("acme has no certificate"));
-    assert!(line.to_string().contains("acme has no certificate for pay.acme.example that 127.0.0.1 can use"), "{line}");
+    let line =
+        gateway.wait_for("the policy's line", |line| line.to_string().contains("acme has no certificate"));
+    assert!(
+        line.to_string().contains("acme has no certificate for pay.acme.example that 127.0.0.1 can use"),
+        "{line}"
+    );
     let session = connect("free.example").expect("a handshake");
     assert_eq!(session.certificate(), scene.pairs[0].fingerprint(), "left to the next policy");
 }
@@ -119,7 +132,7 @@ fn the_policy_in_go_keeps_certificates_from_going_live() {
     let renew = |pair: &Pair| scene.certificates.put("lasting", pair);
     renew(&scene.authority.issue(Leaf::server(&["lasting.example"]).valid_until(days(2))));
     assert_eq!(served("lasting.example"), Ok(lasting.fingerprint()), "the last good one stays");
-    let other = handfast_tests::Authority::new("another authority");
+    let other = Authority::new("another authority");
     renew(&other.issue(Leaf::server(&["lasting.example"]).valid_until(days(90))));
     assert_eq!(served("lasting.example"), Ok(lasting.fingerprint()), "the last good one stays");
     let log = gateway.log_text();
@@ -160,11 +173,106 @@ fn no_language_needs_a_grant_that_its_policy_does_not() {
 
 #[test]
 fn the_interface_that_the_packages_carry_is_the_one_of_the_repository() {
-    let read = |path: &str| std::fs::read_to_string(repository().join(path)).expect("a file is read");
+    let read = |path: &str| fs::read_to_string(repository().join(path)).expect("a file is read");
     let interface = read("wit/v1/policy.wit");
     for copy in ["plugins/sdk/javascript/policy.wit", "plugins/sdk/python/handfast_policy/policy.wit"] {
         assert_eq!(read(copy), interface, "cp wit/v1/policy.wit {copy}");
     }
+}
+
+#[test]
+fn the_page_on_c_prints_what_it_says() {
+    run_page("c");
+}
+
+#[test]
+fn the_page_on_go_prints_what_it_says() {
+    run_page("go");
+}
+
+#[test]
+fn the_page_on_javascript_prints_what_it_says() {
+    run_page("javascript");
+}
+
+#[test]
+fn the_page_on_python_prints_what_it_says() {
+    run_page("python");
+}
+
+#[test]
+fn the_pages_install_what_is_tested() {
+    let read = |path: &str| fs::read_to_string(repository().join(path)).expect("a file is read");
+    let installed = read("xtask/src/languages/toolchain.rs");
+    for page in ["c", "go"] {
+        let page = read(&format!("docs/policies/{page}.md"));
+        let package = page.split("pip install --quiet ").nth(1).and_then(|rest| rest.lines().next());
+        let package = package.expect("a page installs something");
+        assert!(installed.contains(&format!("\"{package}\"")), "{package}");
+    }
+}
+
+#[track_caller]
+fn run_page(language: &str) {
+    for (tool, package) in [
+        ("bash", "bash"),
+        ("curl", "curl"),
+        ("ip", "iproute2"),
+        ("node", "nodejs"),
+        ("openssl", "openssl"),
+        ("python3", "python3"),
+        ("unshare", "util-linux"),
+    ] {
+        require_tool(tool, package);
+    }
+    let tools = repository().join("target/languages").join(language);
+    assert!(tools.join("complete").is_file(), "{} is missing: cargo xtask languages", tools.display());
+    let folder = TempDir::new().expect("a scratch folder");
+    let stubs = TempDir::new().expect("a scratch folder");
+    let stub = |name: &str, script: &str| {
+        let path = stubs.path().join(name);
+        fs::write(&path, format!("#!/bin/bash\nset -e\n{script}\n")).expect("a file is written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode is set");
+    };
+    let real = tools.display();
+    // Programs of a virtual environment know it by their own place.
+    stub(
+        "python3",
+        &format!(
+            "if [ \"$1 $2\" != '-m venv' ]; then PATH=${{PATH#*:}} exec python3 \"$@\"; fi\n\
+             mkdir -p $3/bin\n\
+             for tool in {real}/bin/*; do\n\
+             printf '#!/bin/sh\\nexec %s \"$@\"\\n' $tool >$3/bin/${{tool##*/}}; chmod +x $3/bin/${{tool##*/}}\n\
+             done\n\
+             ln -sf /bin/true $3/bin/pip"
+        ),
+    );
+    stub("npm", &format!("ln -s {real}/node_modules node_modules"));
+    let xtask = repository().join("target/debug/xtask");
+    assert!(xtask.is_file(), "{} is missing: cargo build --package xtask", xtask.display());
+    stub("cargo", &format!("while [ \"$1\" != -- ]; do shift; done; shift; exec {} \"$@\"", xtask.display()));
+
+    let page = repository().join("docs/policies").join(language).with_extension("md");
+    let blocks = blocks(&fs::read_to_string(page).expect("a page"));
+    assert!(blocks.len() > 5, "the page has no script");
+    let handfast = binary();
+    let before = format!(
+        "HANDFAST={}\nPATH={}:{}:$PATH\n{}",
+        repository().display(),
+        stubs.path().display(),
+        handfast.parent().map_or_else(|| Path::new("."), Path::new).display(),
+        caches(),
+    );
+    run_blocks(folder.path(), &before, blocks);
+}
+
+/// What is compiled once is compiled already.
+fn caches() -> String {
+    let languages = repository().join("target/languages");
+    let languages = languages.display();
+    format!(
+        "export ZIG_GLOBAL_CACHE_DIR={languages}/c-cache GOCACHE={languages}/go-cache GOTOOLCHAIN=local GOPROXY=off\n"
+    )
 }
 
 /// The compiled component of an example.

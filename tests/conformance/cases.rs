@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use handfast_conformance::{Hello, Pair, Peer, SUBJECT, Socket, Store};
 use handfast_plugin_host::{
-    Attribute, CallError, Certificate, Decision, Grant, Host, HostSettings, Instances, KeyAlgorithm, KeyValueBounds,
-    Limits, LoadError, PeerCertificate, Plugin, Policy, PolicySettings, Validation, Verdict,
+    Attribute, CallError, Certificate, Decision, Grant, Host, HostSettings, Instances, KeyAlgorithm,
+    KeyValueBounds, Limits, LoadError, PeerCertificate, Plugin, Policy, PolicySettings, Validation, Verdict,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -75,11 +75,7 @@ fn cases() -> Vec<Case> {
         // After a failure the next call has an instance of its own.
         case("pass", Verdict::Pass, None),
         Case { expected: Expected::Invalid, ..case("answer ", Verdict::Pass, None) },
-        case(
-            "store",
-            Verdict::Pass,
-            Some("- ok 010203 - 5 -2 false true not-a-number too-large"),
-        ),
+        case("store", Verdict::Pass, Some("- ok 010203 - 5 -2 false true not-a-number too-large")),
         reporting(Socket::told("report"), Hello::rich()),
         reporting(Socket::bare("report"), Hello::bare()),
         reporting(
@@ -93,8 +89,8 @@ fn cases() -> Vec<Case> {
     ];
     // RFC 8446 section 6: those with a name in the interface, then others.
     for alert in [
-        10, 40, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 70, 71, 80, 86, 90, 109, 110, 112, 113, 115, 116, 120, 1, 200,
-        255,
+        10, 40, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 70, 71, 80, 86, 90, 109, 110, 112, 113, 115, 116,
+        120, 1, 200, 255,
     ] {
         cases.push(case(&format!("reject {alert}"), Verdict::Reject(alert), Some("told to reject")));
     }
@@ -113,9 +109,13 @@ fn cases() -> Vec<Case> {
         let pair = Pair { key, ..Pair::named("k.example") };
         cases.push(finding("find k.example", Store(vec![pair.clone()]), &[pair]));
     }
-    for instruction in
-        [&format!("by-id {}", strange.id), "fallback", "tagged team größte", "tagged 🔑 =,:", "find n0.example"]
-    {
+    for instruction in [
+        &format!("by-id {}", strange.id),
+        "fallback",
+        "tagged team größte",
+        "tagged 🔑 =,:",
+        "find n0.example",
+    ] {
         cases.push(finding(instruction, Store(vec![strange.clone()]), std::slice::from_ref(&strange)));
     }
     // As many as there can be in a list, three times over: 4,096 handles would be gone if none were given back.
@@ -163,14 +163,16 @@ fn finding(instruction: &str, store: Store, found: &[Pair]) -> Case {
 }
 
 fn lines_of(found: &[Pair], usable: bool) -> Vec<(&'static str, String)> {
-    let lines = found.iter().take(3).flat_map(|pair| [pair.lines(), vec![format!("usable {usable}")]].concat());
+    let lines =
+        found.iter().take(3).flat_map(|pair| [pair.lines(), vec![format!("usable {usable}")]].concat());
     lines.map(|line| ("INFO", line)).collect()
 }
 
 fn logging() -> Case {
     let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
     // Four more were written, and dropped by the host.
-    let lines = levels.into_iter().cycle().zip(0..16).map(|(level, line)| (level, format!("line {line}"))).collect();
+    let lines =
+        levels.into_iter().cycle().zip(0..16).map(|(level, line)| (level, format!("line {line}"))).collect();
     Case { lines, ..case("log", Verdict::Pass, None) }
 }
 
@@ -184,7 +186,8 @@ fn conforms(component: &'static str, build: &'static str) -> impl Future<Output 
         let plugin = load(&path, target.join("policies/cache"));
         let mut wrong = Vec::new();
         for instances in [Instances::Fresh, Instances::Reuse { max_idle: 1, calls: u32::MAX }] {
-            let policy = Policy::new(&plugin, settings(CONFIG, instances)).await.expect("a policy that starts");
+            let policy =
+                Policy::new(&plugin, settings(CONFIG, instances)).await.expect("a policy that starts");
             for case in cases() {
                 wrong.extend(select(&policy, case).await.map(|found| format!("{instances:?}: {found}")));
             }
@@ -257,7 +260,8 @@ fn differing(name: &str, lines: &[(String, String)], expected: &[(&str, String)]
 }
 
 async fn validate(policy: &Policy) -> Vec<String> {
-    let leaf = Peer { lists: [vec![], vec!["a:b".into(), "c:d".into()], vec![], vec![]], ..Peer::rich("client") };
+    let leaf =
+        Peer { lists: [vec![], vec!["a:b".into(), "c:d".into()], vec![], vec![]], ..Peer::rich("client") };
     let attribute = |name: &str, value: &str| Attribute { name: name.into(), value: value.into() };
     let accepted =
         |uris| Ok(Validation::Accept(vec![attribute("subject", SUBJECT), attribute("uris", uris)]));

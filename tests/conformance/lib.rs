@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use handfast_plugin_host::{Certificate, Certificates, ClientHello, Connection, KeyAlgorithm, PeerCertificate};
+use handfast_plugin_host::{
+    Certificate, Certificates, ClientHello, Connection, KeyAlgorithm, PeerCertificate,
+};
 
 /// A connection whose listener's name is the instruction.
 pub struct Socket {
@@ -220,7 +222,10 @@ impl Pair {
         let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         Self {
             id: "büro:証明書/🔏".to_owned(),
-            names: (0..50).map(|number| format!("n{number}.example")).chain(["2001:db8::1".to_owned()]).collect(),
+            names: (0..50)
+                .map(|number| format!("n{number}.example"))
+                .chain(["2001:db8::1".to_owned()])
+                .collect(),
             key: (KeyAlgorithm::Rsa, "rsa", 16_384),
             validity: (-2_208_988_800, 253_402_300_799),
             issuer: r#"CN=Zertifizierungsstelle\,O=Grüße\20\"AG\""#.to_owned(),
@@ -334,7 +339,15 @@ impl Peer {
         let [dns_names, uris, email_addresses, units] =
             self.lists.each_ref().map(|list| joined(list.iter().cloned()));
         vec![
-            format!("peer {} {} {} {} {} {}", SUBJECT, "CN=Root", SERIAL, "5a".repeat(32), -1, i64::from(u32::MAX)),
+            format!(
+                "peer {} {} {} {} {} {}",
+                SUBJECT,
+                "CN=Root",
+                SERIAL,
+                "5a".repeat(32),
+                -1,
+                i64::from(u32::MAX)
+            ),
             format!(
                 "names {dns_names} {uris} {email_addresses} {units} {} {}",
                 self.common_name.as_deref().unwrap_or("-"),
@@ -436,9 +449,7 @@ fn address(text: &str) -> SocketAddr {
 fn ip(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            address.segments().map(|group| format!("{group:x}")).join(":")
-        }
+        IpAddr::V6(address) => address.segments().map(|group| format!("{group:x}")).join(":"),
     }
 }
 

@@ -24,7 +24,7 @@ struct Arguments {
 enum Command {
     /// Everything that must pass: formatting, lints, plugins, unit and behaviour tests, fuzzing for seconds
     Test {
-        /// Only behaviour tests whose name contains this
+        /// Only behaviour tests whose name contains this; `languages` builds the policies of all languages first
         filter: Option<String>,
     },
     /// Build the guests to target/plugins, and the embedded policy to plugins/server-name/dist

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{fuzz, plugins, root};
+use crate::{fuzz, languages, plugins, root};
 
 mod prepare;
 
@@ -21,6 +21,9 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     prepare::programs()?;
     if let Some(filter) = filter {
         step("guests", || plugins::build_all(plugins::GUESTS).map(|_| ()))?;
+        if filter == "languages" {
+            step("languages", policies_in_all_languages)?;
+        }
         return behaviour(Some(filter));
     }
     step("formatting", || cargo(&["fmt", "--all", "--check"]))?;
@@ -28,9 +31,19 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     step("lints", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])
     })?;
-    step("unit tests", || cargo(&["test", "--workspace", "--exclude", "handfast-tests", "--locked"]))?;
+    step("unit tests", || {
+        let without = ["--exclude", "handfast-tests", "--exclude", "handfast-conformance"];
+        cargo(&[&["test", "--workspace", "--locked"], without.as_slice()].concat())
+    })?;
+    step("languages", policies_in_all_languages)?;
     behaviour(None)?;
     step("fuzzing", || fuzz::run(FUZZ_SECONDS))
+}
+
+/// Builds them from source, and runs the same cases against each. What they do on live handshakes is a behaviour test.
+fn policies_in_all_languages() -> Result<()> {
+    languages::build(&[])?;
+    cargo(&["test", "--package", "handfast-conformance", "--locked"])
 }
 
 /// The tests of the real binary.

@@ -9,7 +9,7 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -68,14 +68,14 @@ pub(super) fn build_javascript(root: &Path, source: &Path, component: &Path) -> 
     build.arg("build").arg(source).arg("-o").arg(component);
     // Where the SDK is found by a source that lies elsewhere.
     build.env("NODE_PATH", environment(root, Language::Javascript).join("node_modules"));
-    run(&mut build)
+    run(build.stdout(Stdio::null()))
 }
 
 /// As `docs/policies/python.md` says.
 pub(super) fn build_python(root: &Path, source: &Path, component: &Path) -> Result<()> {
     let mut build = nice(environment(root, Language::Python).join("bin/handfast-policy"));
     build.arg("build").arg(source).arg("-o").arg(component);
-    run(&mut build)
+    run(build.stdout(Stdio::null()))
 }
 
 fn environment(root: &Path, language: Language) -> PathBuf {

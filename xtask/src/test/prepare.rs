@@ -17,6 +17,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("git", "git"),
     ("python3", "python3"),
     ("c++", "g++"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// Makes sure that every program is there.

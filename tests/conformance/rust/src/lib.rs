@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use handfast_policy::{
-    Admit, Alert, Attribute, Certificate, ClientHello, Configure, Connection, Decision, IpAddress, KeyAlgorithm,
-    PeerChain, Rejection, Select, Validate, Verdict, certificates, clock, counter, key_value, log, random,
+    Admit, Alert, Attribute, Certificate, ClientHello, Configure, Connection, Decision, IpAddress,
+    KeyAlgorithm, PeerChain, Rejection, Select, Validate, Verdict, certificates, clock, counter, key_value,
+    log, random,
 };
 use serde_json::Value;
 
@@ -32,9 +33,7 @@ impl Select for Conformance {
         match verb {
             "pass" => Decision::pass(),
             "drop" => Decision::drop(),
-            "reject" => {
-                Decision::reject(Alert::Other(rest.parse().unwrap_or(0))).because("told to reject")
-            }
+            "reject" => Decision::reject(Alert::Other(rest.parse().unwrap_or(0))).because("told to reject"),
             "passthrough" => Decision::passthrough(rest),
             "answer" => Verdict::Certificate(rest.to_owned()).into(),
             "echo" => Decision::pass().because(rest),
@@ -200,7 +199,8 @@ fn store() -> String {
         key_value::Error::TooLarge => "too-large".to_owned(),
         key_value::Error::NotANumber => "not-a-number".to_owned(),
     };
-    let set = |key: &[u8], value: &[u8]| key_value::set(key, value, LIVE).map_or_else(said, |()| "ok".to_owned());
+    let set =
+        |key: &[u8], value: &[u8]| key_value::set(key, value, LIVE).map_or_else(said, |()| "ok".to_owned());
     let add = |delta| key_value::increment(b"k", delta, LIVE).map_or_else(said, |sum| sum.to_string());
     let swap = |expected: Option<&[u8]>| {
         key_value::compare_and_set(b"k", expected, &[255], LIVE).map_or_else(said, |done| done.to_string())
