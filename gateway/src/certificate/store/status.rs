@@ -17,6 +17,9 @@ use crate::certificate::expiry::{Horizons, days, rfc3339};
 use crate::certificate::{Certificate, distinguished_name, ocsp, unix_now, x509};
 use crate::telemetry::{error_chain, one_line};
 
+/// The ids that one finding lists: a folder of copies is one line that can be read.
+const SHOWN: usize = 10;
+
 /// Something that whoever runs the gateway should know about a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -330,10 +333,13 @@ impl CertificateStore {
         for (ids, mut names) in shared {
             names.sort();
             let Some((first, others)) = ids.split_first() else { continue };
+            let mut shown = others.iter().take(SHOWN).map(|id| &**id).collect::<Vec<_>>().join(", ");
+            if let Some(more @ 1..) = others.len().checked_sub(SHOWN) {
+                shown.push_str(&format!(" and {more} more"));
+            }
             let text = format!(
-                "has {} in common with {}; the newest is preferred: remove the others",
+                "has {} in common with {shown}; the newest is preferred: remove the others",
                 names.first().map_or("", |name| name),
-                others.join(", ")
             );
             findings.push(Finding::new(Severity::Note, first.to_string(), text));
         }

@@ -1,4 +1,4 @@
-//! What a store takes over from the one before, what scans forget, and what they say twice.
+//! What a store takes over from the one before, what scans forget, and how much a finding says.
 
 use super::*;
 
@@ -59,6 +59,18 @@ async fn last_good_pairs_outlive_a_change_of_settings() {
 
     let (fourth, _) = reopen(&third, |config| config.on_delete = OnDelete::Withdraw).await;
     assert!(fourth.by_id("deleted").is_none() && fourth.by_id("broken").is_some());
+}
+
+#[tokio::test]
+async fn a_folder_of_copies_is_told_of_in_a_line_that_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Authority::new("Test").pair(&["a.example"]);
+    for number in 10..30 {
+        pair.write_as(&folder.path().join(number.to_string()));
+    }
+    let (_, findings) = open(folder.path()).await;
+    let [finding] = &findings[..] else { panic!("{findings:?}") };
+    assert!(finding.text.contains("11, 12, 13, 14, 15, 16, 17, 18, 19, 20 and 9 more;"), "{finding}");
 }
 
 #[tokio::test]
