@@ -132,13 +132,15 @@ impl Load<Certificate> for Loader {
             if let Some(store) = &store {
                 certificate.key.keep_in(&store.keys);
             }
-            if let Some(store) = &store {
-                store.stapler.adopt(&certificate, self.ocsp);
-            }
+            // The store is not held while policies think.
             if let Some(gate) = store.map(|store| store.gate.clone()) {
                 let id = self.identity.id.clone();
                 let admitted = gate.admit(certificate.clone()).await;
                 admitted.map_err(|reason| CertificateError::NotAdmitted { id, reason }.into_refusal())?;
+            }
+            // Last: nobody is asked about a certificate, at an address of its issuer's choice, that policies refuse.
+            if let Some(store) = self.store.upgrade() {
+                store.stapler.adopt(&certificate, self.ocsp);
             }
             Ok(certificate)
         })

@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::*;
-use crate::certificate::OpenGate;
 use crate::certificate::source::watch::Watch;
 use crate::certificate::test_pki::{Authority, replace};
+use crate::certificate::{OpenGate, ocsp};
 use crate::config::{Freshness, Ocsp, OnDelete};
 use crate::freshness::tests::UpdateClock;
 
@@ -309,6 +309,33 @@ impl Gate for Door {
             async move { if open { Ok(()) } else { Err(format!("{} is not wanted", certificate.id())) } },
         )
     }
+}
+
+/// Lets everything in, and remembers what was known of staples then.
+#[derive(Default)]
+struct Doorkeeper {
+    statuses: std::sync::Mutex<Vec<ocsp::Status>>,
+}
+
+impl Gate for Doorkeeper {
+    fn admit(
+        &self,
+        certificate: Arc<Certificate>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        self.statuses.lock().unwrap().push(certificate.ocsp_status());
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_done_about_staples_before_policies_have_admitted_the_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    Authority::new("Test").pair(&["a.example"]).write_as(&folder.path().join("a"));
+    replace(&folder.path().join("a.ocsp"), "no response", 0o644);
+    let doorkeeper = Arc::new(Doorkeeper::default());
+    let (store, _) = open_with(folder.path(), doorkeeper.clone()).await;
+    assert_eq!(*doorkeeper.statuses.lock().unwrap(), [ocsp::Status::None]);
+    assert_eq!(store.by_id("a").unwrap().ocsp_status(), ocsp::Status::Missing);
 }
 
 #[tokio::test]
