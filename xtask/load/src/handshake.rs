@@ -54,7 +54,8 @@ pub(crate) struct Handshakes {
     connector: TlsConnector,
     /// TLS 1.2 servers send their tickets before they finish: there the handshake's end is enough.
     ticket_follows: bool,
-    request: Option<Request>,
+    /// By the position of the server name; empty where none are sent.
+    requests: Vec<Request>,
 }
 
 /// An operation that went well.
@@ -70,13 +71,18 @@ impl Handshakes {
         server_names: Vec<ServerName<'static>>,
         client: &Client,
     ) -> Result<Self> {
+        let request = |name: &ServerName<'_>| Request::over(&client.alpn, &name.to_str());
+        let requests = match client.request {
+            true => server_names.iter().map(request).collect(),
+            false => Vec::new(),
+        };
         Ok(Self {
             address,
             server_names,
+            requests,
             next: AtomicUsize::new(0),
             connector: TlsConnector::from(Arc::new(config(client)?)),
             ticket_follows: client.version == Version::Tls13,
-            request: client.request.then(|| Request::over(&client.alpn)),
         })
     }
 
@@ -89,7 +95,7 @@ impl Handshakes {
     /// The certificate that one handshake is answered with, in DER.
     pub(crate) async fn leaf(&self) -> io::Result<Vec<u8>> {
         let leaf = async {
-            let stream = self.shake_hands().await?;
+            let (stream, _) = self.shake_hands().await?;
             let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             leaf.map(|leaf| leaf.to_vec()).ok_or_else(|| io::Error::other("the server showed no certificate"))
         };
@@ -101,8 +107,8 @@ impl Handshakes {
     /// A connection on which all is said, to be kept.
     pub(crate) async fn held(&self) -> io::Result<TlsStream<TcpStream>> {
         let held = async {
-            let mut stream = self.shake_hands().await?;
-            self.converse(&mut stream).await?;
+            let (mut stream, position) = self.shake_hands().await?;
+            self.converse(&mut stream, position).await?;
             Ok(stream)
         };
         tokio::time::timeout(PATIENCE, held)
@@ -111,30 +117,32 @@ impl Handshakes {
     }
 
     /// What the server has to show before the connection may close.
-    async fn converse(&self, stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
-        match &self.request {
+    async fn converse(&self, stream: &mut TlsStream<TcpStream>, position: usize) -> io::Result<()> {
+        match self.requests.get(position) {
             Some(request) => request.exchange(stream).await,
             None if self.ticket_follows => ticket(stream).await,
             None => Ok(()),
         }
     }
 
-    async fn shake_hands(&self) -> io::Result<TlsStream<TcpStream>> {
+    /// With the position of the server name whose turn it was.
+    async fn shake_hands(&self) -> io::Result<(TlsStream<TcpStream>, usize)> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let name = turn.checked_rem(self.server_names.len()).and_then(|turn| self.server_names.get(turn));
+        let position = turn.checked_rem(self.server_names.len()).unwrap_or_default();
+        let name = self.server_names.get(position);
         let name = name.ok_or_else(|| io::Error::other("there is no server name to ask for"))?.clone();
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        self.connector.connect(name, stream).await
+        Ok((self.connector.connect(name, stream).await?, position))
     }
 
     async fn connection(&self) -> io::Result<Done> {
         let begun = Instant::now();
-        let mut stream = self.shake_hands().await?;
+        let (mut stream, position) = self.shake_hands().await?;
         let latency = begun.elapsed();
         let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
 
-        self.converse(&mut stream).await?;
+        self.converse(&mut stream, position).await?;
         stream.shutdown().await?;
         match last_read(&mut stream).await {
             Ok(0) => Ok(Done { latency, resumed }),

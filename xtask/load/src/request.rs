@@ -18,18 +18,16 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x0
 /// RFC 9113 section 6.5: SETTINGS, acknowledged.
 const ACKNOWLEDGED: &[u8] = b"\x00\x00\x00\x04\x01\x00\x00\x00\x00";
 
-/// The authority asked for: the rig's routes take any.
-const AUTHORITY: &str = "site-1.bench.example";
-
 pub(crate) struct Request {
     bytes: Vec<u8>,
 }
 
 impl Request {
-    pub(crate) fn over(alpn: &str) -> Self {
+    /// For the server name that the connection was made for: servers may refuse any other (RFC 9110 section 15.5.20).
+    pub(crate) fn over(alpn: &str, authority: &str) -> Self {
         let bytes = match alpn {
-            "h2" => [PREFACE, &headers(), ACKNOWLEDGED].concat(),
-            _ => format!("GET / HTTP/1.1\r\nhost: {AUTHORITY}\r\n\r\n").into_bytes(),
+            "h2" => [PREFACE, &headers(authority), ACKNOWLEDGED].concat(),
+            _ => format!("GET / HTTP/1.1\r\nhost: {authority}\r\n\r\n").into_bytes(),
         };
         Self { bytes }
     }
@@ -50,10 +48,11 @@ impl Request {
 }
 
 /// RFC 9113 section 6.2, RFC 7541: HEADERS of stream 1 with END_STREAM and END_HEADERS; method, scheme and path are
-/// entries 2, 7 and 4 of the static table, the authority is a literal with the name of entry 1.
-fn headers() -> Vec<u8> {
-    let mut block = vec![0x82, 0x87, 0x84, 0x41, AUTHORITY.len() as u8];
-    block.extend_from_slice(AUTHORITY.as_bytes());
+/// entries 2, 7 and 4 of the static table, the authority is a literal with the name of entry 1. A name of the rig has fewer
+/// than 127 bytes, so every length fits one byte.
+fn headers(authority: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x87, 0x84, 0x41, authority.len() as u8];
+    block.extend_from_slice(authority.as_bytes());
     let mut frame = vec![0, 0, block.len() as u8, 1, 0x05, 0, 0, 0, 1];
     frame.extend_from_slice(&block);
     frame

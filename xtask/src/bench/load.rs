@@ -143,6 +143,7 @@ pub(super) struct Watch {
 #[derive(Debug, Deserialize)]
 struct Changed {
     ended_us: u64,
+    failed: u64,
 }
 
 impl Watch {
@@ -159,11 +160,11 @@ impl Watch {
         Ok(watch)
     }
 
-    /// When the first handshake that saw the change was done.
-    pub(super) fn changed(mut self) -> Result<SystemTime> {
+    /// When the first handshake that saw the change was done, and how many failed before it.
+    pub(super) fn changed(mut self) -> Result<(SystemTime, u64)> {
         let changed: Changed = serde_json::from_str(&self.line()?).context("the load generator's JSON")?;
         self.process.wait()?;
-        Ok(UNIX_EPOCH + Duration::from_micros(changed.ended_us))
+        Ok((UNIX_EPOCH + Duration::from_micros(changed.ended_us), changed.failed))
     }
 
     fn line(&mut self) -> Result<String> {

@@ -3,7 +3,7 @@
 //! Four figures for each size, from the same turns, since starting HAProxy with 100,000 certificates takes minutes:
 //!
 //! - `certificates-N-ready`: from the start of the process to the first completed handshake, on the server's one core;
-//! - `certificates-N-memory`: what the server's processes have in memory then, shared pages counted once;
+//! - `certificates-N-memory`: what the server's processes have in memory once at rest, shared pages counted once;
 //! - `certificates-N-handshake`: a full TLS 1.3 handshake, over at most 1,000 names spread over all of them;
 //! - `certificates-N-update`: from the moment a changed pair is on disk to the end of the first handshake that is
 //!   answered with it. HAProxy has to be told, by its runtime API; the others are not.
@@ -18,18 +18,18 @@ use anyhow::{Context, Result};
 use super::ground::Ground;
 use super::load::{self, Watch};
 use super::population::{Pair, Population};
-use super::processor::memory_of_tree;
+use super::processor::{memory_of_tree, time_of_tree};
 use super::report::{Heading, Measured};
 use super::round::{Length, loaded};
 use super::samples::Samples;
-use super::server::{HANDFAST_SCALE, HAPROXY_SCALE, NGINX_SCALE, Server};
+use super::server::{HANDFAST_SCALE, HAPROXY_SCALE, NGINX_SCALE, Server, pause};
 
 pub(super) const SIZES: [usize; 3] = [1, 1_000, 100_000];
 
 /// What is measured of each size, with its unit.
 const FIGURES: [(&str, &str, &str); 4] = [
     ("ready", "ready to serve", "ms"),
-    ("memory", "memory once ready", "MiB"),
+    ("memory", "memory at rest", "MiB"),
     ("handshake", "a full TLS 1.3 handshake, ECDSA P-256", "server CPU µs per operation"),
     ("update", "a changed pair is served", "ms"),
 ];
@@ -96,14 +96,20 @@ fn turn(ground: &Ground, population: &Population, contender: &Contender, length:
     let server = (contender.start)(ground, population)?;
     load::one(ground, server.address(), &replaced).context("the first handshake")?;
     let ready = begun.elapsed();
+    at_rest(&server)?;
     let memory = memory_of_tree(server.id())?;
     let asked = population.asked()?.display().to_string();
     let options = ["--version=1.3", "--group=x25519", "--cipher=aes128", "--server-names-file", &asked];
     let run = |seconds| load::run(ground, server.address(), &options, seconds);
     let handshake = loaded(&server, length, run)?.value;
-    let mut updates = Vec::with_capacity(UPDATES);
+    let (mut updates, mut failed) = (Vec::with_capacity(UPDATES), 0);
     for _ in 0..UPDATES {
-        updates.push(milliseconds(update(ground, population, contender, &server, &replaced)?));
+        let update = update(ground, population, contender, &server, &replaced)?;
+        updates.push(milliseconds(update.took));
+        failed += update.failed;
+    }
+    if failed > 0 {
+        eprintln!("bench: {}: {failed} handshakes failed while the pair was replaced", contender.name);
     }
     server.stop()?;
     updates.sort_by(f64::total_cmp);
@@ -117,12 +123,32 @@ fn update(
     contender: &Contender,
     server: &Server,
     name: &str,
-) -> Result<Duration> {
+) -> Result<Update> {
     let pair = population.new_pair()?;
     let watch = Watch::start(ground, server.address(), name)?;
     let complete = (contender.replace)(ground, population, name, &pair)?;
+    let (changed, failed) = watch.changed()?;
     // A handshake that began in between may be answered with the new pair before the clock here is read.
-    Ok(watch.changed()?.duration_since(complete).unwrap_or_default())
+    Ok(Update { took: changed.duration_since(complete).unwrap_or_default(), failed })
+}
+
+struct Update {
+    took: Duration,
+    /// Handshakes that met a pair of which only one file was replaced.
+    failed: u64,
+}
+
+/// Waits until the server has done what it does once after its start.
+fn at_rest(server: &Server) -> Result<()> {
+    let mut last = time_of_tree(server.id())?;
+    loop {
+        pause(Duration::from_secs(1));
+        let now = time_of_tree(server.id())?;
+        if now.saturating_sub(last) < Duration::from_millis(50) {
+            return Ok(());
+        }
+        last = now;
+    }
 }
 
 fn milliseconds(time: Duration) -> f64 {

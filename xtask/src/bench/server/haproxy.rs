@@ -54,6 +54,7 @@ backend origin
         ),
         None => "    http-request return status 204\n".to_owned(),
     };
+    // A client that closes without a request is not told off: that would be work no other server does.
     let config = format!(
         "global
     nbthread 1
@@ -63,6 +64,7 @@ backend origin
     stats socket {socket} level admin
 defaults
     mode http
+    option http-ignore-probes
     timeout client 600s
     timeout http-keep-alive 600s
     timeout connect 5s
