@@ -27,8 +27,7 @@ fn main() {
         folder.path().display()
     );
     let config = Config::parse(Path::new("/bench.toml"), &text).expect("the configuration is good");
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     let microseconds = runtime.block_on(async {
         let (store, findings) = CertificateStore::open(
             &config.certificate_sources,
@@ -70,7 +69,6 @@ fn pair(folder: &Path, name: &str) {
 
 /// Nanoseconds this thread has spent on a CPU: the first field of its `schedstat`.
 fn on_cpu() -> u64 {
-    let text =
-        fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel accounts for threads");
+    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel accounts for threads");
     text.split(' ').next().and_then(|field| field.parse().ok()).expect("a number comes first")
 }

@@ -115,7 +115,7 @@ mod tests {
         let component = from_module(&wat::parse_str(MODULE).unwrap()).unwrap();
         let (imports, exports) = interfaces(&component);
         // What the functions mention comes along.
-        assert_eq!(imports, ["handfast:policy/types@1.0.0", "handfast:policy/log@1.0.0"]);
+        assert_eq!(imports, ["handfast:policy/log@1.0.0", "handfast:policy/types@1.0.0"]);
         assert_eq!(exports, ["handfast:policy/admit@1.0.0"]);
     }
 
