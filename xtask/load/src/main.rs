@@ -65,6 +65,9 @@ struct Arguments {
     /// once the first is known, and when (microseconds since 1970) the handshake that saw the other began and ended
     #[arg(long, conflicts_with_all = ["seconds", "count"])]
     until_changed: bool,
+    /// Never sleep, so that the server need not wake this process
+    #[arg(long)]
+    awake: bool,
     /// Send a request on each connection and read its answer
     #[arg(long)]
     request: bool,
@@ -137,7 +140,7 @@ fn load(arguments: Arguments) -> Result<()> {
         return hold::hold(handshakes, count, arguments.connections);
     }
     let bounds = Bounds { seconds: arguments.seconds, count: arguments.count };
-    let report = run::run(handshakes, arguments.connections, bounds)?;
+    let report = run::run(handshakes, arguments.connections, bounds, arguments.awake)?;
     println!("{}", report.json());
     Ok(())
 }

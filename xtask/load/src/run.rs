@@ -22,7 +22,9 @@ pub(crate) struct Bounds {
     pub(crate) count: Option<u64>,
 }
 
-pub(crate) fn run(handshakes: Handshakes, connections: usize, bounds: Bounds) -> Result<Report> {
+/// With `awake`, this process never sleeps: a server on the same machine is then not charged for waking its client, which
+/// it would not do for one on another machine, and which costs the more the longer the client has to wait.
+pub(crate) fn run(handshakes: Handshakes, connections: usize, bounds: Bounds, awake: bool) -> Result<Report> {
     ensure!(connections > 0, "no connections, no load: give --connections at least 1");
     let seconds = bounds.seconds.map(Duration::try_from_secs_f64).transpose();
     let seconds = seconds.context("--seconds is no length of time")?;
@@ -37,13 +39,25 @@ pub(crate) fn run(handshakes: Handshakes, connections: usize, bounds: Bounds) ->
         let handshakes = Rc::new(handshakes);
         let tasks = (0..connections)
             .map(|_| tokio::task::spawn_local(one_after_another(Rc::clone(&handshakes), end.clone())));
+        let tasks = tasks.collect::<Vec<_>>();
+        let awake = awake.then(|| tokio::task::spawn_local(stay_awake()));
         let mut tallies = Vec::new();
-        for task in tasks.collect::<Vec<_>>() {
+        for task in tasks {
             tallies.push(task.await?);
+        }
+        if let Some(awake) = awake {
+            awake.abort();
         }
         Ok::<_, tokio::task::JoinError>(tallies)
     });
     Ok(Report::new(tallies.context("a connection's task ended early")?, begun.elapsed()))
+}
+
+/// The runtime looks for events between two turns of a task, and waits for them only when no task is ready.
+async fn stay_awake() {
+    loop {
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn one_after_another(handshakes: Rc<Handshakes>, end: End) -> Tally {

@@ -72,7 +72,9 @@ fn turn(
     let names = names.join(",");
     let turn = match figure.work {
         Work::Connections(options) => {
-            let options: Vec<&str> = ["--server-names", &names].iter().chain(options).copied().collect();
+            let mut options: Vec<&str> = ["--server-names", &names].iter().chain(options).copied().collect();
+            // Not where the upstream is on the same core.
+            options.extend(setting.upstream.is_none().then_some("--awake"));
             let run = |seconds| load::run(ground, server.address(), &options, seconds);
             loaded(&server, length, run)?
         }

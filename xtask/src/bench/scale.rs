@@ -99,7 +99,8 @@ fn turn(ground: &Ground, population: &Population, contender: &Contender, length:
     at_rest(&server)?;
     let memory = memory_of_tree(server.id())?;
     let asked = population.asked()?.display().to_string();
-    let options = ["--version=1.3", "--group=x25519", "--cipher=aes128", "--server-names-file", &asked];
+    let options =
+        ["--version=1.3", "--group=x25519", "--cipher=aes128", "--awake", "--server-names-file", &asked];
     let run = |seconds| load::run(ground, server.address(), &options, seconds);
     let handshake = loaded(&server, length, run)?.value;
     let (mut updates, mut failed) = (Vec::with_capacity(UPDATES), 0);
