@@ -252,11 +252,15 @@ impl Gateway {
         Duration::from_millis(10 * ticks)
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to end by itself, and for the rest of its log.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        eventually("the gateway to exit", || child.try_wait().expect("the gateway is our child"))
+        let status =
+            eventually("the gateway to exit", || child.try_wait().expect("the gateway is our child"));
+        self.leave_unread(false);
+        self.log.wait(|log| log.ended.then_some(()));
+        status
     }
 
     pub fn process_id(&self) -> u32 {
