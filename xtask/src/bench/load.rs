@@ -55,7 +55,7 @@ pub(super) fn requests(
     let output = Command::new("taskset")
         .args(["--cpu-list", &ground.load_core.to_string(), "h2load"])
         .args(["--clients", &CONNECTIONS.to_string(), "--threads=1"])
-        .args([format!("--npn-list={protocol}"), format!("--duration={seconds}")])
+        .args([format!("--npn-list={protocol}"), format!("--duration={:.0}ms", seconds * 1e3)])
         .arg(format!("--max-concurrent-streams={streams}"))
         .arg(format!("--connect-to={address}"))
         .arg(format!("https://site-1.bench.example:{}{path}", address.port()))
