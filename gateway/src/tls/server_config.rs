@@ -1,8 +1,9 @@
 //! rustls configurations: one for each certificate and listener, built on first use and kept by each worker.
 //!
 //! A `ServerConfig` holds exactly one certificate: the choice was made before rustls is asked, so its resolver has
-//! nothing to decide. It looks up the OCSP staple of the moment, which changes without the certificate. Tickets come from the listener's [`Trust`], which pairs them with its client-certificate
-//! settings: a ticket issued under one setting can not be opened under another.
+//! nothing to decide. It looks up the OCSP staple of the moment, which changes without the certificate. Tickets come from
+//! the listener's [`Trust`], which pairs them with its client-certificate settings: a ticket issued under one setting can
+//! not be opened under another.
 //!
 //! Kept rather than built per handshake: building one allocates a dozen times and checks its groups and suites. An entry
 //! is dropped when its certificate is replaced, all of them when a snapshot is, and all of them when there are too many,

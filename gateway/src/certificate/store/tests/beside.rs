@@ -82,13 +82,17 @@ async fn a_folder_that_takes_the_place_of_another_is_watched_too() {
     let authority = Authority::new("Test");
     std::fs::create_dir(&folder).unwrap();
     authority.pair(&["a.example"]).write_as(&folder.join("a"));
-    let config =
-        CertificateSource { freshness: Freshness::Events, ..CertificateSource::clone(&source(&folder)) };
+    // No scan comes to the help of events.
+    let config = CertificateSource {
+        freshness: Freshness::Events,
+        scan_interval: Duration::from_secs(3_600),
+        ..CertificateSource::clone(&source(&folder))
+    };
     let (store, _) = open_sources(&[Arc::new(config)], Arc::new(OpenGate)).await;
     let _watch = Watch::start(&store);
     let served = async |pair: &crate::certificate::test_pki::Pair| {
         while store.by_id("a").unwrap().fingerprint() != pair.fingerprint() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     let swapped = authority.pair(&["a.example"]);
@@ -97,14 +101,11 @@ async fn a_folder_that_takes_the_place_of_another_is_watched_too() {
     std::fs::rename(&folder, root.path().join("before")).unwrap();
     std::fs::rename(&next, &folder).unwrap();
     served(&swapped).await;
-    // By scans alone, one a second, this would take ten.
-    let begun = std::time::Instant::now();
     for _ in 0..10 {
         let pair = authority.pair(&["a.example"]);
         pair.write_as(&folder.join("a"));
         served(&pair).await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
