@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use handfast_policy_builder::Language;
 
 mod bench;
 mod fuzz;
@@ -39,14 +41,8 @@ enum Command {
     /// Build the example and the conformance policy of each language to target/policies
     Languages {
         /// Only these
-        languages: Vec<languages::Language>,
-    },
-    /// Make a component of a core module
-    Component {
-        /// What a compiler left
-        module: PathBuf,
-        /// The component to write
-        component: PathBuf,
+        #[arg(value_parser = language())]
+        languages: Vec<Language>,
     },
     /// Fuzz the parsers of untrusted bytes
     Fuzz {
@@ -66,11 +62,15 @@ fn main() -> Result<()> {
         Command::Plugins { guests: true, .. } => plugins::build_all(plugins::GUESTS).map(|_| ()),
         Command::Plugins { check, .. } => plugins::run(check),
         Command::Languages { languages } => languages::build(&languages),
-        Command::Component { module, component } => languages::componentize(&module, &component),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Bench(args) => bench::run(args),
         Command::Torture(args) => torture::run(&args),
     }
+}
+
+fn language() -> impl TypedValueParser<Value = Language> {
+    PossibleValuesParser::new(Language::ALL.iter().map(|language| language.name()))
+        .try_map(|name| name.parse::<Language>())
 }
 
 /// The workspace's folder.

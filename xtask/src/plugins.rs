@@ -15,11 +15,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use handfast_policy_builder as builder;
 use sha2::{Digest, Sha256};
 
 use self::toolchain::Toolchain;
 
-mod component;
 mod toolchain;
 
 /// The package of the embedded policy.
@@ -52,8 +52,12 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let embedded = built.first().context("cargo built nothing")?;
 
     let bytes = fs::read(embedded)?;
-    component::imports_only(&bytes, "handfast:policy/")
-        .context("the embedded policy runs without any grant")?;
+    let imports = builder::imports(&bytes)?;
+    ensure!(
+        imports.iter().all(|import| import.starts_with("handfast:policy/")),
+        "the embedded policy runs without any grant, and imports {}",
+        imports.join(", "),
+    );
     let committed = root().join("plugins/server-name/dist/server-name.wasm");
     let before = fs::read(&committed).unwrap_or_default();
     if before == bytes {
@@ -66,7 +70,8 @@ pub(crate) fn run(check: bool) -> Result<()> {
             described(&bytes),
         );
     } else {
-        replace(&committed, &bytes)?;
+        builder::replace(&committed, &bytes)
+            .with_context(|| format!("cannot replace {}", shown(&committed)))?;
         println!("{}: {}, was {}", shown(&committed), described(&bytes), described(&before));
     }
     Ok(())
@@ -77,6 +82,12 @@ pub(crate) fn build_all(packages: &[&str]) -> Result<Vec<PathBuf>> {
     build_with(&toolchain::install(&root())?, packages)
 }
 
+/// Leaves `cargo` and `rustc` in a folder, which run the toolchain that guests are compiled with: for what is built as policy
+/// authors build it.
+pub(crate) fn write_programs(folder: &Path) -> Result<()> {
+    toolchain::install(&root())?.write_programs(folder)
+}
+
 fn build_with(toolchain: &Toolchain, packages: &[&str]) -> Result<Vec<PathBuf>> {
     let root = root();
     let modules = toolchain.compile(&root, packages)?;
@@ -84,25 +95,13 @@ fn build_with(toolchain: &Toolchain, packages: &[&str]) -> Result<Vec<PathBuf>> 
     for (package, module) in packages.iter().zip(modules) {
         let module = fs::read(&module).with_context(|| format!("cargo left no {}", module.display()))?;
         // Names cost nothing at run time and explain traps, but may hold what differs from clone to clone.
-        let module = if *package == EMBEDDED { component::without_names(&module)? } else { module };
-        let bytes = component::from_module(&module).with_context(|| format!("{package} is no component"))?;
+        let module = if *package == EMBEDDED { builder::without_names(&module)? } else { module };
+        let bytes = builder::from_module(&module).with_context(|| format!("{package} is no component"))?;
         let path = root.join(format!("target/plugins/{package}.wasm"));
-        replace(&path, &bytes)?;
+        builder::replace(&path, &bytes).with_context(|| format!("cannot replace {}", shown(&path)))?;
         components.push(path);
     }
     Ok(components)
-}
-
-/// By a rename, and only if it differs: a gateway may be watching the file.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|before| before == bytes) {
-        return Ok(());
-    }
-    let folder = path.parent().context("a component lies in a folder")?;
-    fs::create_dir_all(folder)?;
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    fs::write(&new, bytes).with_context(|| format!("cannot write {}", new.display()))?;
-    fs::rename(&new, path).with_context(|| format!("cannot replace {}", path.display()))
 }
 
 fn described(bytes: &[u8]) -> String {

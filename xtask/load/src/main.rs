@@ -1,9 +1,10 @@
-//! A load generator: TLS handshakes and nothing else, as fast as one core makes them.
+//! A load generator: TLS handshakes, as fast as one core makes them or at a fixed rate.
 //!
 //! `cargo xtask bench` runs it beside the server under test and reads the JSON it prints. It measures what a client
 //! sees; what the server spends is measured by the rig, from outside.
 //!
-//! One thread, since it gets one core; a fixed number of connections at a time, each replaced as it closes.
+//! One thread, since it gets one core. For what a handshake costs, a fixed number of connections at a time, each replaced
+//! as it closes; for how long one takes, a fixed number a second.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,12 +18,16 @@ use rustls::pki_types::{InvalidDnsNameError, ServerName};
 mod certificate;
 mod change;
 mod handshake;
+mod hang;
 mod hold;
+mod pace;
+mod plain;
 mod report;
 mod request;
 mod run;
 
-use run::Bounds;
+use plain::Plain;
+use run::{Bounds, Operation};
 
 /// Makes TLS connections, closes them, and prints what became of them as JSON.
 #[derive(Debug, Parser)]
@@ -41,7 +46,7 @@ struct Arguments {
     #[arg(long, default_value_t = 32)]
     connections: usize,
     /// Stop after this many seconds
-    #[arg(long, required_unless_present_any = ["count", "until_changed", "hold"])]
+    #[arg(long, required_unless_present_any = ["count", "until_changed", "hold", "hang"])]
     seconds: Option<f64>,
     /// Stop after this many handshakes
     #[arg(long)]
@@ -74,6 +79,15 @@ struct Arguments {
     /// Instead of a load: open this many connections and keep them until standard input ends
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["seconds", "count", "until_changed"])]
     hold: Option<usize>,
+    /// Instead of a load: keep this many handshakes begun and unfinished until standard input ends
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seconds", "count", "until_changed", "hold"])]
+    hang: Option<usize>,
+    /// So many handshakes a second, each on its own connection at its own time; latencies count from when each was due
+    #[arg(long, requires = "seconds", conflicts_with_all = ["count", "awake"])]
+    rate: Option<f64>,
+    /// No TLS: the client's part of a connection to `handfast-plain handshake`
+    #[arg(long, value_enum)]
+    plain: Option<Plain>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -139,8 +153,19 @@ fn load(arguments: Arguments) -> Result<()> {
     if let Some(count) = arguments.hold {
         return hold::hold(handshakes, count, arguments.connections);
     }
+    if let Some(count) = arguments.hang {
+        return hang::hang(arguments.address, count);
+    }
+    if let (Some(rate), Some(seconds)) = (arguments.rate, arguments.seconds) {
+        println!("{}", pace::run(handshakes, rate, seconds)?.json());
+        return Ok(());
+    }
+    let operation = match arguments.plain {
+        Some(plain) => Operation::Plain(arguments.address, plain),
+        None => Operation::Handshake(handshakes),
+    };
     let bounds = Bounds { seconds: arguments.seconds, count: arguments.count };
-    let report = run::run(handshakes, arguments.connections, bounds, arguments.awake)?;
+    let report = run::run(operation, arguments.connections, bounds, arguments.awake)?;
     println!("{}", report.json());
     Ok(())
 }

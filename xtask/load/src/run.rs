@@ -1,5 +1,7 @@
 //! Keeps a number of connections at work until the time or the count is up, then lets those under way finish.
 
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +11,27 @@ use anyhow::{Context, Result, ensure};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-use crate::handshake::Handshakes;
+use crate::handshake::{Done, Handshakes};
+use crate::plain::{self, Plain};
 use crate::report::{Report, Tally};
 
 /// After an error, so that a server that is not there is not asked a million times.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// What is done over and over.
+pub(crate) enum Operation {
+    Handshake(Handshakes),
+    Plain(SocketAddr, Plain),
+}
+
+impl Operation {
+    async fn one(&self) -> io::Result<Done> {
+        match self {
+            Self::Handshake(handshakes) => handshakes.one().await,
+            Self::Plain(address, plain) => plain::one(*address, *plain).await,
+        }
+    }
+}
 
 /// When to stop: at whichever comes first.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +42,7 @@ pub(crate) struct Bounds {
 
 /// With `awake`, this process never sleeps: a server on the same machine is then not charged for waking its client, which
 /// it would not do for one on another machine, and which costs the more the longer the client has to wait.
-pub(crate) fn run(handshakes: Handshakes, connections: usize, bounds: Bounds, awake: bool) -> Result<Report> {
+pub(crate) fn run(operation: Operation, connections: usize, bounds: Bounds, awake: bool) -> Result<Report> {
     ensure!(connections > 0, "no connections, no load: give --connections at least 1");
     let seconds = bounds.seconds.map(Duration::try_from_secs_f64).transpose();
     let seconds = seconds.context("--seconds is no length of time")?;
@@ -36,9 +54,9 @@ pub(crate) fn run(handshakes: Handshakes, connections: usize, bounds: Bounds, aw
         left: bounds.count.map(|count| Arc::new(AtomicU64::new(count))),
     };
     let tallies = LocalSet::new().block_on(&runtime, async {
-        let handshakes = Rc::new(handshakes);
+        let operation = Rc::new(operation);
         let tasks = (0..connections)
-            .map(|_| tokio::task::spawn_local(one_after_another(Rc::clone(&handshakes), end.clone())));
+            .map(|_| tokio::task::spawn_local(one_after_another(Rc::clone(&operation), end.clone())));
         let tasks = tasks.collect::<Vec<_>>();
         let awake = awake.then(|| tokio::task::spawn_local(stay_awake()));
         let mut tallies = Vec::new();
@@ -60,10 +78,10 @@ async fn stay_awake() {
     }
 }
 
-async fn one_after_another(handshakes: Rc<Handshakes>, end: End) -> Tally {
+async fn one_after_another(operation: Rc<Operation>, end: End) -> Tally {
     let mut tally = Tally::default();
     while end.one_more() {
-        match handshakes.one().await {
+        match operation.one().await {
             Ok(done) => tally.done(&done),
             Err(error) => {
                 tally.failed(&error);

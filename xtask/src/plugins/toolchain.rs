@@ -13,6 +13,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -110,6 +111,34 @@ impl Toolchain {
             .iter()
             .map(|package| modules.join(format!("{}.wasm", package.replace('-', "_"))))
             .collect())
+    }
+
+    /// Shell scripts in the place of the toolchain's own programs, with what those need around them.
+    pub(super) fn write_programs(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        for name in ["cargo", "rustc"] {
+            let script = match self {
+                Self::Own => format!("#!/bin/sh\nexec {name} \"$@\"\n"),
+                Self::Debian(unpacked) => {
+                    let libraries = env::join_paths(libraries(unpacked)).unwrap_or_default();
+                    let programs = unpacked.join("usr/bin");
+                    let programs = programs.display();
+                    format!(
+                        "#!/bin/sh\n\
+                         unset RUSTUP_TOOLCHAIN CARGO RUSTFLAGS CARGO_ENCODED_RUSTFLAGS\n\
+                         export PATH='{programs}':\"$PATH\" LD_LIBRARY_PATH='{}' RUSTC='{programs}/rustc'\n\
+                         # Debian's is a stable compiler; building the standard library is an unstable option.\n\
+                         export RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD=std,panic_abort\n\
+                         exec '{programs}/{name}' \"$@\"\n",
+                        libraries.to_string_lossy(),
+                    )
+                }
+            };
+            let path = folder.join(name);
+            fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
     }
 
     /// Cargo in an environment that leaves nothing to the machine: a wrapper, a flag or a profile set there would change

@@ -11,7 +11,7 @@ pub use alloc::{string::String, vec::Vec};
 /// Everything that can be imported, granted or not.
 pub mod imports {
     wit_bindgen::generate!({
-        path: "../../../wit/v1",
+        path: "wit",
         world: "granted-imports",
         additional_derives: [PartialEq, Eq],
     });
@@ -30,7 +30,7 @@ macro_rules! hook {
         $(#[$documentation])*
         pub mod $module {
             wit_bindgen::generate!({
-                path: "../../../wit/v1",
+                path: "wit",
                 world: $world,
                 with: {
                     "handfast:policy/types@1.0.0": crate::bindings::imports::handfast::policy::types,

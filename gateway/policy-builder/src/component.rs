@@ -1,0 +1,281 @@
+//! From a core module of any compiler to a component.
+//!
+//! Bindings generators leave a description of the world in the module, and with it every hook of that world, implemented
+//! or not. Compilers without a generator leave nothing. So the world is read from what the module itself imports and
+//! exports (`handfast:policy/log@1.0.0` `write`, `handfast:policy/select@1.0.0#select`): the component then has exactly
+//! the hooks and imports that its author used. The encoder compares each function's type with `wit/v1` and validates
+//! what it made, so a binding that is wrong does not become a component.
+
+use std::collections::BTreeSet;
+use std::error::Error as StdError;
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use wasmparser::{Encoding, Parser, Payload};
+use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+const INTERFACE: &str = include_str!("../../../wit/v1/policy.wit");
+const PREVIEW1: &str = "wasi_snapshot_preview1";
+const ADAPTER: &str = include_str!("preview1.wat");
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// Why a module becomes no component.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    #[error("this is no WebAssembly module: {0}")]
+    Malformed(Source),
+    #[error("this is a component already")]
+    Component,
+    #[error("the module names an interface or a type that wit/v1 does not have")]
+    World(#[source] Source),
+    #[error("the module's own description of its world does not read")]
+    Description(#[source] Source),
+    #[error("the stand-in for WASI does not fit")]
+    Preview1(#[source] Source),
+    #[error(
+        "the module's functions do not have the types of the interface: build it with the SDK of this gateway"
+    )]
+    Types(#[source] Source),
+}
+
+/// Makes a component of a core module, and validates it.
+pub fn from_module(module: &[u8]) -> Result<Vec<u8>, ComponentError> {
+    let needs = Needs::of(module)?;
+    let module = if needs.described { module.to_vec() } else { with_world(module, &needs, "policy")? };
+
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true);
+    if needs.preview1 {
+        let misfit = |error: wat::Error| ComponentError::Preview1(error.into());
+        let adapter = wat::parse_str(ADAPTER).map_err(misfit)?;
+        let adapter = with_world(&adapter, &Needs::of(&adapter)?, "preview1")?;
+        encoder.adapter(PREVIEW1, &adapter).map_err(|error| ComponentError::Preview1(error.into()))?;
+    }
+    encoder.module(&module).map_err(|error| ComponentError::Description(error.into()))?;
+    encoder.encode().map_err(|error| ComponentError::Types(error.into()))
+}
+
+/// The module without debugging information, which is never read: traps are explained with the names of functions, which
+/// stay.
+pub(crate) fn stripped(module: &[u8]) -> Result<Vec<u8>, ComponentError> {
+    without_sections(module, |name| name.starts_with(".debug_") || name == "sourceMappingURL")
+}
+
+/// The module without the names of its functions: without the custom section `name`.
+pub fn without_names(module: &[u8]) -> Result<Vec<u8>, ComponentError> {
+    without_sections(module, |name| name == "name")
+}
+
+/// The interfaces that a component imports.
+pub fn imports(component: &[u8]) -> Result<Vec<String>, ComponentError> {
+    let malformed = |text: &str| ComponentError::Malformed(text.into());
+    let decoded =
+        wit_component::decode(component).map_err(|error| ComponentError::Malformed(error.into()))?;
+    let DecodedWasm::Component(resolve, world) = decoded else { return Err(malformed("a WIT package")) };
+    let world = resolve.worlds.get(world).ok_or_else(|| malformed("a component without a world"))?;
+    Ok(world.imports.keys().map(|key| resolve.name_world_key(key)).collect())
+}
+
+/// Writes a component by a rename, and only if it differs: a gateway may be watching the file.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|before| before == bytes) {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // What failed is told; that its remains could not be removed either is of no use.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// What `handfast:policy` interfaces a module names, and whether it wants WASI.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Needs {
+    imports: BTreeSet<String>,
+    exports: BTreeSet<String>,
+    preview1: bool,
+    /// A bindings generator has said all this already.
+    described: bool,
+}
+
+impl Needs {
+    fn of(module: &[u8]) -> Result<Self, ComponentError> {
+        let malformed = |error: wasmparser::BinaryReaderError| ComponentError::Malformed(error.into());
+        let mut needs = Self::default();
+        for payload in Parser::new(0).parse_all(module) {
+            match payload.map_err(malformed)? {
+                Payload::Version { encoding: Encoding::Component, .. } => {
+                    return Err(ComponentError::Component);
+                }
+                Payload::ImportSection(imports) => {
+                    for import in imports.into_imports() {
+                        let from = import.map_err(malformed)?.module.to_owned();
+                        needs.preview1 |= from == PREVIEW1;
+                        if from.starts_with("handfast:policy/") {
+                            needs.imports.insert(from);
+                        }
+                    }
+                }
+                Payload::ExportSection(exports) => {
+                    for export in exports {
+                        if let Some((interface, _)) = export.map_err(malformed)?.name.split_once('#')
+                            && interface.starts_with("handfast:policy/")
+                        {
+                            needs.exports.insert(interface.to_owned());
+                        }
+                    }
+                }
+                Payload::CustomSection(section) => {
+                    needs.described |= section.name().starts_with("component-type");
+                }
+                _ => {}
+            }
+        }
+        Ok(needs)
+    }
+
+    /// The world with these and nothing else. The module and the stand-in are merged later, so their worlds differ by name.
+    fn world(&self, name: &str) -> String {
+        let mut world = format!("package handfast:built-{name};\nworld {name} {{\n");
+        for (keyword, interfaces) in [("import", &self.imports), ("export", &self.exports)] {
+            for interface in interfaces {
+                // Writing to a string cannot fail.
+                let _ = writeln!(world, "    {keyword} {interface};");
+            }
+        }
+        world + "}\n"
+    }
+}
+
+fn with_world(module: &[u8], needs: &Needs, name: &str) -> Result<Vec<u8>, ComponentError> {
+    let mut resolve = Resolve::default();
+    let mut module = module.to_vec();
+    resolve
+        .push_str("policy.wit", INTERFACE)
+        .and_then(|_| resolve.push_str("world.wit", &needs.world(name)))
+        .and_then(|package| resolve.select_world(&[package], Some(name)))
+        .and_then(|world| embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false))
+        .map_err(|error| ComponentError::World(error.into()))?;
+    Ok(module)
+}
+
+/// The module without the custom sections of some names.
+fn without_sections(module: &[u8], unwanted: impl Fn(&str) -> bool) -> Result<Vec<u8>, ComponentError> {
+    let cut_off = || ComponentError::Malformed("it is cut off".into());
+    let (preamble, mut rest) = module.split_at_checked(8).ok_or_else(cut_off)?;
+    let mut kept = preamble.to_vec();
+    while let Some((id, body)) = rest.split_first() {
+        let (size, content) = length(body).ok_or_else(cut_off)?;
+        let (content, after) = content.split_at_checked(size).ok_or_else(cut_off)?;
+        // Section 0 is a custom one; its name has its length before it.
+        let name = || length(content).and_then(|(size, name)| str::from_utf8(name.get(..size)?).ok());
+        if *id != 0 || !name().is_some_and(&unwanted) {
+            kept.extend_from_slice(rest.get(..rest.len() - after.len()).unwrap_or_default());
+        }
+        rest = after;
+    }
+    Ok(kept)
+}
+
+/// An unsigned LEB128 number, and what follows it.
+fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value = 0;
+    for (position, byte) in bytes.iter().enumerate().take(5) {
+        value |= usize::from(byte & 0x7f) << (7 * position);
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(position + 1..).unwrap_or_default()));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_without_bindings_becomes_what_it_imports_and_exports() {
+        let component = from_module(&wat::parse_str(MODULE).unwrap()).unwrap();
+        let (imports, exports) = interfaces(&component);
+        // What the functions mention comes along.
+        assert_eq!(imports, ["handfast:policy/log@1.0.0", "handfast:policy/types@1.0.0"]);
+        assert_eq!(exports, ["handfast:policy/admit@1.0.0"]);
+    }
+
+    #[test]
+    fn what_a_runtime_wants_of_wasi_is_taken_from_the_interface() {
+        let module = MODULE.replace(
+            "(import",
+            "(import \"wasi_snapshot_preview1\" \"random_get\" (func (param i32 i32) (result i32))) (import",
+        );
+        let (imports, _) = interfaces(&from_module(&wat::parse_str(module).unwrap()).unwrap());
+        assert!(imports.contains(&"handfast:policy/random@1.0.0".to_owned()), "{imports:?}");
+        assert!(imports.iter().all(|import| import.starts_with("handfast:policy/")), "{imports:?}");
+    }
+
+    #[test]
+    fn a_binding_that_does_not_fit_the_interface_is_an_error() {
+        let module = MODULE.replace("(param $level i32)", "(param $level i64)");
+        assert!(from_module(&wat::parse_str(module).unwrap()).is_err());
+        let module = MODULE.replace("policy/log@", "policy/lag@");
+        let error = from_module(&wat::parse_str(module).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("wit/v1 does not have"), "{error}");
+        assert!(matches!(from_module(b"#!/bin/sh"), Err(ComponentError::Malformed(_))));
+        assert!(matches!(from_module(b"\0asm\x0d\0\x01\0"), Err(ComponentError::Component)));
+    }
+
+    #[test]
+    fn only_the_names_are_taken_out() {
+        let module = [
+            b"\0asm\x01\0\0\0".as_slice(),
+            b"\x00\x07\x04name\x01\x00",
+            b"\x00\x06\x05names",
+            b"\x00\x0c\x0b.debug_line",
+            b"\x01\x01\x00",
+        ];
+        let without = |left_out: usize| {
+            module
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| *at != left_out)
+                .flat_map(|(_, part)| part.to_vec())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(without_names(&module.concat()).unwrap(), without(1));
+        assert_eq!(stripped(&module.concat()).unwrap(), without(3));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_an_error() {
+        assert!(without_names(b"\0asm").is_err());
+        assert!(without_names(b"\0asm\x01\0\0\0\x00\x07\x04name").is_err());
+        assert!(without_names(b"\0asm\x01\0\0\0\x00\xff\xff").is_err());
+    }
+
+    const MODULE: &str = r#"(module
+        (import "handfast:policy/log@1.0.0" "write" (func (param $level i32) (param i32 i32)))
+        (memory (export "memory") 1)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+        (func (export "handfast:policy/admit@1.0.0#admit") (param i32) (result i32) unreachable))"#;
+
+    fn interfaces(component: &[u8]) -> (Vec<String>, Vec<String>) {
+        let wit_component::DecodedWasm::Component(resolve, world) = wit_component::decode(component).unwrap()
+        else {
+            panic!("a component");
+        };
+        let world = &resolve.worlds[world];
+        let names = |keys: &mut dyn Iterator<Item = &wit_parser::WorldKey>| {
+            keys.map(|key| resolve.name_world_key(key)).collect()
+        };
+        (names(&mut world.imports.keys()), names(&mut world.exports.keys()))
+    }
+}

@@ -1,0 +1,17 @@
+//! From nothing to a policy's component: a folder to begin with, the toolchain of its language, the encoding.
+//!
+//! Called by `handfast policy new` and `handfast policy build`, and by `cargo xtask`, which builds the policies of the
+//! repository the way users build theirs. It runs compilers and reads what they leave. It never runs a policy, and does
+//! not know wasmtime: whether a component may be loaded is for `handfast-plugin-host` to say.
+
+mod component;
+mod language;
+mod project;
+mod template;
+mod tool;
+
+pub use component::{ComponentError, from_module, imports, replace, without_names};
+pub use language::{Language, UnknownLanguage};
+pub use project::{BuildError, Project, ProjectError};
+pub use template::{TemplateError, create, is_name};
+pub use tool::{GO, Tool, ToolError, ZIG};

@@ -1,0 +1,274 @@
+//! A policy's folder, and the run of the toolchain that makes a component of it.
+//!
+//! The commands here are the ones that the pages in `docs/policies` explain. Compilers write into a scratch folder, so
+//! what a gateway may be watching is replaced in one step, by the caller and only with what it has looked at.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use crate::component::{self, ComponentError};
+use crate::language::Language;
+use crate::tool::Tool;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Why a folder is no policy's.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    #[error("{} is not a folder", folder.display())]
+    NoFolder { folder: PathBuf },
+    #[error("{} has no policy: none of {}", folder.display(), entries.join(", "))]
+    NoPolicy { folder: PathBuf, entries: Vec<&'static str> },
+    #[error("{} may be a policy in {one} or in {other}", folder.display())]
+    Several { folder: PathBuf, one: Language, other: Language },
+}
+
+/// Why there is no component.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("cannot run `{tool}`")]
+    Start { tool: String, source: io::Error },
+    #[error("`{tool}` failed ({status}); what it says is above")]
+    Failed { tool: String, status: ExitStatus },
+    #[error("this Rust has no standard library for {TARGET}")]
+    NoTarget,
+    #[error("`{tool}` left no module: {why}")]
+    Nothing { tool: String, why: &'static str },
+    #[error("cannot keep what the compiler leaves in {}", folder.display())]
+    Scratch { folder: PathBuf, source: io::Error },
+    #[error("what the compiler left becomes no component")]
+    Component(#[from] ComponentError),
+}
+
+impl BuildError {
+    /// What to do, in a line, where that is known.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::NoTarget => Some("rustup target add wasm32-unknown-unknown"),
+            Self::Nothing { .. } => Some("the package needs `crate-type = [\"cdylib\"]` in its `[lib]`"),
+            _ => None,
+        }
+    }
+}
+
+/// What is built, and with what beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    pub language: Language,
+    /// The toolchain runs here.
+    pub folder: PathBuf,
+    /// The file that the toolchain begins with.
+    pub entry: PathBuf,
+    /// The SDK, as a copy of `plugins/sdk/<language>`.
+    pub sdk: PathBuf,
+    /// Where npm has put packages.
+    pub modules: PathBuf,
+}
+
+impl Project {
+    /// What a folder is that was made from a template, or looks like one.
+    pub fn find(folder: &Path, language: Option<Language>) -> Result<Self, ProjectError> {
+        let at = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let folder = folder.to_owned();
+        if !at.is_dir() {
+            return Err(ProjectError::NoFolder { folder });
+        }
+        let wanted: Vec<_> =
+            Language::ALL.iter().copied().filter(|it| language.is_none_or(|one| one == *it)).collect();
+        let mut found = wanted.iter().filter_map(|language| Some((*language, language.entry(&at)?)));
+        let Some((language, entry)) = found.next() else {
+            let entries = wanted.iter().flat_map(|language| language.entries()).copied().collect();
+            return Err(ProjectError::NoPolicy { folder, entries });
+        };
+        if let Some((other, _)) = found.next() {
+            return Err(ProjectError::Several { folder, one: language, other });
+        }
+        Ok(Self {
+            language,
+            entry: at.join(entry),
+            sdk: at.join("sdk"),
+            modules: at.join("node_modules"),
+            folder: at,
+        })
+    }
+
+    /// Runs the toolchain, whose complaints go to standard error, and makes a component of what it leaves.
+    pub fn build(&self, tool: &Tool) -> Result<Vec<u8>, BuildError> {
+        let scratch = Scratch::new()?;
+        let left = match self.language {
+            Language::Rust => self.cargo(tool)?,
+            language => {
+                let left = scratch.0.join("policy.wasm");
+                let mut command = tool.command();
+                match language {
+                    Language::C => self.clang(&mut command)?,
+                    Language::Go => self.go(&mut command),
+                    Language::Rust | Language::Javascript | Language::Python => self.builder(&mut command),
+                }
+                run(tool, command.arg("-o").arg(&left), &self.last_argument())?;
+                left
+            }
+        };
+        let bytes =
+            fs::read(&left).map_err(|source| BuildError::Scratch { folder: scratch.0.clone(), source })?;
+        // The preamble: magic, then version 1 of a core module (WebAssembly core specification, section 5.5.16).
+        match bytes.starts_with(b"\0asm\x01\0\0\0") {
+            true => Ok(component::from_module(&component::stripped(&bytes)?)?),
+            false => Ok(bytes),
+        }
+    }
+
+    /// As `docs/policies/c.md` says: what is in the SDK and in the folder, together.
+    fn clang(&self, command: &mut Command) -> Result<(), BuildError> {
+        let in_folder = |folder: &Path| -> io::Result<Vec<PathBuf>> {
+            let files =
+                fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?.into_iter().map(|it| it.path());
+            let mut files: Vec<_> =
+                files.filter(|path| path.extension().is_some_and(|it| it == "c")).collect();
+            files.sort();
+            Ok(files)
+        };
+        let mut flags = std::ffi::OsString::from("@");
+        flags.push(self.sdk.join("flags"));
+        command.current_dir(&self.folder).arg(flags).arg("-I").arg(&self.sdk);
+        for folder in [self.sdk.as_path(), self.entry.parent().unwrap_or(&self.folder)] {
+            let files = in_folder(folder)
+                .map_err(|source| BuildError::Scratch { folder: folder.to_owned(), source })?;
+            command.args(files);
+        }
+        Ok(())
+    }
+
+    /// As `docs/policies/go.md` says.
+    fn go(&self, command: &mut Command) {
+        command.current_dir(&self.folder).envs([("GOOS", "wasip1"), ("GOARCH", "wasm")]);
+        command.args(["build", "-buildmode=c-shared", "-ldflags=-s -w", "-trimpath"]);
+    }
+
+    /// The SDK's own builder, of JavaScript and of Python.
+    fn builder(&self, command: &mut Command) {
+        command.current_dir(&self.folder).arg("build").arg(&self.entry);
+        // Where the SDK and its packages are found by a source that lies elsewhere.
+        command
+            .env("NODE_PATH", &self.modules)
+            .env("PYTHONPATH", &self.sdk)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+    }
+
+    /// What comes after the name of the output.
+    fn last_argument(&self) -> Option<&'static str> {
+        (self.language == Language::Go).then_some(".")
+    }
+
+    /// As `docs/policies/rust.md` says; cargo tells where it has put the module.
+    fn cargo(&self, tool: &Tool) -> Result<PathBuf, BuildError> {
+        let mut command = tool.command();
+        command.current_dir(&self.folder).args(["build", "--release", "--target", TARGET]);
+        command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
+        let output = command.output().map_err(|source| BuildError::Start { tool: tool.shown(), source })?;
+        if !output.status.success() {
+            return Err(match has_target(&self.folder) {
+                Some(false) => BuildError::NoTarget,
+                _ => BuildError::Failed { tool: tool.shown(), status: output.status },
+            });
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let module = text.lines().filter_map(|line| module_of(line, &self.entry)).next_back();
+        module.ok_or_else(|| BuildError::Nothing { tool: tool.shown(), why: "the package is no cdylib" })
+    }
+}
+
+/// Of a message of cargo about an artifact: the module that it is, if it is the package's own.
+fn module_of(message: &str, manifest: &Path) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let is_own = message.get("reason")?.as_str()? == "compiler-artifact"
+        && Path::new(message.get("manifest_path")?.as_str()?) == manifest.canonicalize().ok()?;
+    let files = message.get("filenames").filter(|_| is_own)?.as_array()?;
+    files
+        .iter()
+        .filter_map(serde_json::Value::as_str)
+        .map(PathBuf::from)
+        .find(|file| file.extension().is_some_and(|it| it == "wasm"))
+}
+
+/// Whether the machine's own Rust can compile for WebAssembly. `None`: there is no `rustc` to ask.
+fn has_target(folder: &Path) -> Option<bool> {
+    let mut rustc = Command::new("rustc");
+    rustc.current_dir(folder).args(["--print", "target-libdir", "--target", TARGET]);
+    let output = rustc.output().ok().filter(|output| output.status.success())?;
+    Some(Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+}
+
+fn run(tool: &Tool, command: &mut Command, last: &Option<&'static str>) -> Result<(), BuildError> {
+    let status = command
+        .args(last)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|source| BuildError::Start { tool: tool.shown(), source })?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(BuildError::Failed { tool: tool.shown(), status }),
+    }
+}
+
+/// Where a compiler leaves what it makes. Removed when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, BuildError> {
+        use std::os::unix::fs::DirBuilderExt;
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("handfast-build-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => Ok(Self(folder)),
+            Err(source) => Err(BuildError::Scratch { folder, source }),
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A folder of temporary files that stays is none that anybody misses.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_module_of_the_package_itself_is_found_among_what_cargo_says() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let line = |manifest: &Path, file: &str| {
+            format!(
+                "{{\"reason\":\"compiler-artifact\",\"manifest_path\":{manifest:?},\"filenames\":[{file:?}]}}"
+            )
+        };
+        assert_eq!(
+            module_of(&line(&manifest, "/t/my_policy.wasm"), &manifest),
+            Some("/t/my_policy.wasm".into())
+        );
+        assert_eq!(module_of(&line(Path::new("/other/Cargo.toml"), "/t/other.wasm"), &manifest), None);
+        assert_eq!(module_of(&line(&manifest, "/t/libmy_policy.rlib"), &manifest), None);
+        assert_eq!(module_of("warning: not JSON", &manifest), None);
+    }
+
+    #[test]
+    fn a_folder_is_known_by_its_files() {
+        let scratch = Scratch::new().unwrap();
+        let folder = &scratch.0;
+        assert!(matches!(Project::find(folder, None), Err(ProjectError::NoPolicy { .. })));
+        fs::write(folder.join("policy.js"), "").unwrap();
+        assert_eq!(Project::find(folder, None).unwrap().language, Language::Javascript);
+        fs::write(folder.join("policy.py"), "").unwrap();
+        assert!(matches!(Project::find(folder, None), Err(ProjectError::Several { .. })));
+        assert_eq!(Project::find(folder, Some(Language::Python)).unwrap().entry, folder.join("policy.py"));
+        assert!(matches!(Project::find(&folder.join("policy.js"), None), Err(ProjectError::NoFolder { .. })));
+    }
+}

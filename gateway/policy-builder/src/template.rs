@@ -1,0 +1,271 @@
+//! A folder to begin a policy with: a rule, its cases, a gateway to run it, and the SDK.
+//!
+//! Everything is in the binary, so that somebody who has nothing else can begin; and the SDK is the one that this
+//! gateway's interface was written with. The templates in `plugins/sdk/<language>/template` are whole files under the name
+//! [`NAME`], which is replaced by the policy's own.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::language::Language;
+use crate::tool::{GO, ZIG};
+
+/// Why there is no new folder.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    #[error("{} exists already", folder.display())]
+    Exists { folder: PathBuf },
+    #[error("`{name}` is no name for a policy")]
+    Name { name: String },
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+impl TemplateError {
+    /// What to do, in a line.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Exists { .. } => "name a new folder: nothing is ever overwritten",
+            Self::Name { .. } => {
+                "begin with a lower-case letter, and go on with these, digits and hyphens, up to 64"
+            }
+            Self::Write { .. } => "begin where you may write",
+        }
+    }
+}
+
+/// What the templates call their policy.
+const NAME: &str = "my-policy";
+
+/// Makes a new folder, whose last part is the policy's name. What is there is complete: it is written beside its place
+/// and renamed.
+pub fn create(language: Language, folder: &Path) -> Result<(), TemplateError> {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !is_name(name) {
+        return Err(TemplateError::Name { name: folder.display().to_string() });
+    }
+    if folder.symlink_metadata().is_ok() {
+        return Err(TemplateError::Exists { folder: folder.to_owned() });
+    }
+    let partial = folder.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = fill(language, name, &partial).and_then(|()| {
+        let failed = |source| TemplateError::Write { path: folder.to_owned(), source };
+        fs::rename(&partial, folder).map_err(failed)
+    });
+    if written.is_err() {
+        // What failed is told; that its remains could not be removed either is of no use.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    written
+}
+
+/// Whether a policy can be called this in every language, its package managers included.
+pub fn is_name(name: &str) -> bool {
+    let is_plain = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+    name.len() <= 64
+        && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
+        && name.bytes().all(is_plain)
+        && !name.ends_with('-')
+}
+
+fn fill(language: Language, name: &str, folder: &Path) -> Result<(), TemplateError> {
+    let (own, sdk) = files(language);
+    for (path, text) in SHARED.iter().chain(own) {
+        write(&folder.join(path), &adapted(language, name, text))?;
+    }
+    for (path, text) in sdk {
+        write(&folder.join("sdk").join(path), text)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), TemplateError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, text))
+        .map_err(|source| TemplateError::Write { path: path.to_owned(), source })
+}
+
+fn adapted(language: Language, name: &str, text: &str) -> String {
+    // An interpreter's start costs more than its call: see docs/policies.
+    let instances = match language {
+        Language::Rust | Language::C => "fresh",
+        Language::Go | Language::Javascript | Language::Python => "reuse",
+    };
+    let source = match language {
+        Language::Rust => "src/lib.rs",
+        Language::Go => "main.go",
+        language => language.entries().first().copied().unwrap_or_default(),
+    };
+    text.replace(NAME, name)
+        .replace("instances = \"fresh\"", &format!("instances = \"{instances}\""))
+        .replace("{language}", &language.to_string())
+        .replace("{source}", source)
+        .replace("{tools}", &tools(language))
+}
+
+/// How the README says to get the toolchain.
+fn tools(language: Language) -> String {
+    match language {
+        Language::Rust => "rustup target add wasm32-unknown-unknown".to_owned(),
+        Language::C => format!("python3 -m venv .venv && .venv/bin/pip install {ZIG}"),
+        Language::Go => {
+            format!(
+                "go version || python3 -m venv .venv && .venv/bin/pip install {GO}      # Go 1.25 or later"
+            )
+        }
+        Language::Javascript => "npm install".to_owned(),
+        Language::Python => "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt".to_owned(),
+    }
+}
+
+/// Where a file goes, and what is in it.
+type File = (&'static str, &'static str);
+
+/// A table of files of the repository: where they go, and where they are.
+macro_rules! files {
+    ($folder:literal: $($to:literal = $from:literal),* $(,)?) => {
+        &[$(($to, include_str!(concat!("../../../plugins/sdk/", $folder, $from)))),*]
+    };
+    ($folder:literal: $($path:literal),* $(,)?) => { files!($folder: $($path = $path),*) };
+}
+
+const SHARED: &[File] = files!("template/": "README.md", "cases.toml", "handfast.toml");
+
+/// A language's own files, and those of its SDK.
+fn files(language: Language) -> (&'static [File], &'static [File]) {
+    match language {
+        Language::Rust => (
+            files!("rust/template/":
+                ".cargo/config.toml" = ".cargo/config.toml",
+                ".gitignore" = "ignored",
+                "Cargo.lock" = "Cargo.lock",
+                "Cargo.toml" = "Cargo.toml",
+                "src/lib.rs" = "src/lib.rs",
+            ),
+            files!("rust/":
+                "Cargo.toml" = "template/sdk.toml",
+                "src/allocator.rs" = "src/allocator.rs",
+                "src/bindings.rs" = "src/bindings.rs",
+                "src/certificates.rs" = "src/certificates.rs",
+                "src/clock.rs" = "src/clock.rs",
+                "src/counter.rs" = "src/counter.rs",
+                "src/export.rs" = "src/export.rs",
+                "src/hook.rs" = "src/hook.rs",
+                "src/key_value.rs" = "src/key_value.rs",
+                "src/lib.rs" = "src/lib.rs",
+                "src/log.rs" = "src/log.rs",
+                "src/random.rs" = "src/random.rs",
+                "src/testing.rs" = "src/testing.rs",
+                "src/testing/gateway.rs" = "src/testing/gateway.rs",
+                "wit/policy.wit" = "wit/policy.wit",
+            ),
+        ),
+        Language::C => (
+            files!("c/template/": ".gitignore" = "ignored", "policy.c" = "policy.c"),
+            files!("c/": "flags", "handfast.c", "handfast.h", "handfast_json.c", "handfast_json.h"),
+        ),
+        Language::Go => (
+            files!("go/template/": ".gitignore" = "ignored", "go.mod" = "go.mod", "main.go" = "main.go"),
+            files!("go/":
+                "answer.go",
+                "counter/counter.go",
+                "go.mod",
+                "handfast.go",
+                "hook.go",
+                "imports.go",
+                "internal/abi/abi.go",
+                "keyvalue/keyvalue.go",
+                "onadmit/onadmit.go",
+                "onconfigure/onconfigure.go",
+                "onselect/onselect.go",
+                "onvalidate/onvalidate.go",
+            ),
+        ),
+        Language::Javascript => (
+            files!("javascript/template/":
+                ".gitignore" = "ignored",
+                "package.json" = "package.json",
+                "policy.ts" = "policy.ts",
+            ),
+            files!("javascript/":
+                "build.mjs",
+                "package.json",
+                "policy.wit",
+                "src/counter.ts",
+                "src/index.ts",
+                "src/key-value.ts",
+                "src/wit.d.ts",
+            ),
+        ),
+        Language::Python => (
+            files!("python/template/":
+                ".gitignore" = "ignored",
+                "policy.py" = "policy.py",
+                "requirements.txt" = "requirements.txt",
+            ),
+            files!("python/":
+                "handfast_policy/__init__.py",
+                "handfast_policy/build.py",
+                "handfast_policy/counter.py",
+                "handfast_policy/key_value.py",
+                "handfast_policy/policy.wit",
+                "handfast_policy/py.typed",
+                "pyproject.toml",
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_good_for_every_package_manager() {
+        assert!(is_name("tls13-only") && is_name("a"));
+        for name in ["", "Tls", "1st", "-a", "a-", "a_b", "a b", "../a", "ä"] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+
+    /// What the repository has and a new folder does not would be missed at somebody's first build.
+    #[test]
+    fn every_file_of_the_sdks_is_in_the_binary() {
+        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/sdk");
+        for language in Language::ALL {
+            let here = sdk.join(language.name());
+            let (own, files) = files(*language);
+            let mut carried: BTreeSet<PathBuf> = files.iter().map(|(path, _)| PathBuf::from(path)).collect();
+            carried.extend(own.iter().map(|(path, _)| match *path {
+                ".gitignore" => PathBuf::from("template/ignored"),
+                path => Path::new("template").join(path),
+            }));
+            if *language == Language::Rust {
+                carried.insert("template/sdk.toml".into());
+            }
+            carried.insert("README.md".into());
+            let missing: Vec<_> =
+                tracked(&here, &here).into_iter().filter(|path| !carried.contains(path)).collect();
+            assert!(missing.is_empty(), "{language}: {missing:?}");
+        }
+    }
+
+    /// Its files, without what tools leave there.
+    fn tracked(folder: &Path, root: &Path) -> Vec<PathBuf> {
+        let left = ["__pycache__", "build", "node_modules", "target"];
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let kept = entries.filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            !left.contains(&name.as_ref()) && !name.ends_with(".egg-info")
+        });
+        kept.flat_map(|path| match path.is_dir() {
+            true => tracked(&path, root),
+            false => vec![path.strip_prefix(root).unwrap().to_owned()],
+        })
+        .collect()
+    }
+}
