@@ -128,6 +128,11 @@ impl Account {
         &self.limits
     }
 
+    /// Bytes of linear memory, all memories together.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
+    }
+
     fn tick(&mut self) -> Result<UpdateDeadline, Stop> {
         self.ticks += 1;
         if u128::from(self.ticks) > self.limits.timeout.as_millis().max(1) {

@@ -14,6 +14,7 @@
 //! component that does not export it pays nothing, and where it is too slow, `reuse` pays for it once in many calls.
 
 mod idle;
+mod measure;
 
 use std::future::Future;
 use std::sync::Arc;

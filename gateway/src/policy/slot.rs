@@ -201,7 +201,8 @@ impl Loader {
     }
 }
 
-fn settings(config: &config::Policy) -> plugin_host::PolicySettings {
+/// What a policy runs under in the gateway, and when it is tried without one.
+pub fn settings(config: &config::Policy) -> plugin_host::PolicySettings {
     plugin_host::PolicySettings {
         name: config.name.clone(),
         config: config.config.clone(),

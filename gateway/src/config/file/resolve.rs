@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::{
     AdminTable, CertificateSourceTable, CertificatesTable, ClientCertificateModeWord, File, GrantWord,
@@ -69,6 +72,46 @@ impl File {
                 filter: context.log_filter(self.log.filter)?,
             },
         })
+    }
+}
+
+/// For files that are no configurations and have parts of one: the cases of `handfast policy test`.
+impl File {
+    /// The keys of a policy's table, without the two that such a file need not say.
+    pub(crate) fn policy_alone<'a>(
+        path: &Path,
+        text: &str,
+        mut table: Spanned<DeTable<'a>>,
+        name: &'a str,
+        plugin: &'a Path,
+    ) -> Result<Arc<Policy>, ConfigError> {
+        for (key, value) in [("name", name.into()), ("plugin", plugin.to_string_lossy())] {
+            let value = Spanned::new(0..0, DeValue::String(value));
+            table.get_mut().insert(Spanned::new(0..0, key.into()), value);
+        }
+        let table: PolicyTable = Self::table(path, text, table)?;
+        let context = Context::new(path, text);
+        let resolved = context.policies(vec![table])?.into_iter().next();
+        resolved.ok_or_else(|| context.whole("no policy is configured", "write one"))
+    }
+
+    /// A table that was parsed from `text`, as a type.
+    pub(crate) fn table<T: DeserializeOwned>(
+        path: &Path,
+        text: &str,
+        table: Spanned<DeTable<'_>>,
+    ) -> Result<T, ConfigError> {
+        T::deserialize(toml::Deserializer::from(table)).map_err(|error| {
+            let (message, hint) = super::explain(error.message());
+            ConfigError::at(path, text, error.span().unwrap_or(0..0), message, hint)
+        })
+    }
+}
+
+impl Policy {
+    /// The same policy with another `config` table.
+    pub(crate) fn with_config(&self, config: toml::Table) -> Self {
+        Self { config: quantity::json(toml::Value::Table(config)).to_string(), ..self.clone() }
     }
 }
 
