@@ -181,34 +181,44 @@ impl Certificate {
         time > self.facts.not_after && !self.serve_expired
     }
 
-    /// Whether a client with these offers can verify a handshake signed by this key. Lists as in the ClientHello.
-    ///
-    /// A client that offers TLS 1.3 gets TLS 1.3, so what it could do in 1.2 does not count then.
+    /// Whether a client with these offers can verify a handshake signed by this key: see [`can_verify`].
     pub fn usable_with(
         &self,
         signature_schemes: &[u16],
         cipher_suites: &[u16],
         protocol_versions: &[u16],
     ) -> bool {
-        let tls13 = protocol_versions.contains(&0x0304);
-        // RFC 8446 section 4.2.3: PKCS#1 v1.5 (the schemes 0x--01) does not sign TLS 1.3 handshakes.
-        let is_for_version = |scheme: u16| !(tls13 && scheme & 0x00ff == 0x01);
-        let own = schemes(self.facts.key_algorithm);
-        let signs = own.iter().any(|scheme| is_for_version(*scheme) && signature_schemes.contains(scheme));
-        signs && (tls13 || cipher_suites.iter().any(|suite| self.authenticates(*suite)))
+        can_verify(self.facts.key_algorithm, signature_schemes, cipher_suites, protocol_versions)
     }
 
     fn is_for(&self, hello: &dyn ClientHello) -> bool {
         self.usable_with(&hello.signature_schemes(), &hello.cipher_suites(), &hello.protocol_versions())
     }
+}
 
-    /// Whether a TLS 1.2 suite of those that rustls has is for this kind of key (RFC 5289, RFC 7905, RFC 8422).
-    fn authenticates(&self, suite: u16) -> bool {
-        match self.facts.key_algorithm {
-            KeyAlgorithm::Rsa => matches!(suite, 0xc02f | 0xc030 | 0xcca8),
-            KeyAlgorithm::Other => false,
-            _ => matches!(suite, 0xc02b | 0xc02c | 0xcca9),
-        }
+/// Whether a client with these offers can verify a handshake signed by such a key. Lists as in the ClientHello.
+///
+/// A client that offers TLS 1.3 gets TLS 1.3, so what it could do in 1.2 does not count then.
+pub fn can_verify(
+    algorithm: KeyAlgorithm,
+    signature_schemes: &[u16],
+    cipher_suites: &[u16],
+    protocol_versions: &[u16],
+) -> bool {
+    let tls13 = protocol_versions.contains(&0x0304);
+    // RFC 8446 section 4.2.3: PKCS#1 v1.5 (the schemes 0x--01) does not sign TLS 1.3 handshakes.
+    let is_for_version = |scheme: u16| !(tls13 && scheme & 0x00ff == 0x01);
+    let own = schemes(algorithm);
+    let signs = own.iter().any(|scheme| is_for_version(*scheme) && signature_schemes.contains(scheme));
+    signs && (tls13 || cipher_suites.iter().any(|suite| authenticates(algorithm, *suite)))
+}
+
+/// Whether a TLS 1.2 suite of those that rustls has is for this kind of key (RFC 5289, RFC 7905, RFC 8422).
+fn authenticates(algorithm: KeyAlgorithm, suite: u16) -> bool {
+    match algorithm {
+        KeyAlgorithm::Rsa => matches!(suite, 0xc02f | 0xc030 | 0xcca8),
+        KeyAlgorithm::Other => false,
+        _ => matches!(suite, 0xc02b | 0xc02c | 0xcca9),
     }
 }
 

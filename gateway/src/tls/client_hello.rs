@@ -67,6 +67,12 @@ pub async fn read(mut transport: Transport) -> Result<Greeted, (GreetingError, T
 #[derive(Debug)]
 pub struct Hello(ClientHello);
 
+impl From<ClientHello> for Hello {
+    fn from(hello: ClientHello) -> Self {
+        Self(hello)
+    }
+}
+
 impl Hello {
     pub fn server_name(&self) -> Option<&str> {
         self.0.server_name()
