@@ -25,8 +25,9 @@ mod toolchain;
 /// The package of the embedded policy.
 const EMBEDDED: &str = "handfast-plugin-server-name";
 
-/// The other guests of the repository: those of the examples, and those that the tests load.
+/// The other guests of the repository: further policies, those of the examples, and those that the tests load.
 pub(crate) const GUESTS: &[&str] = &[
+    "client-certificate",
     "client-units",
     "conformance-rust",
     "custom-policy",
@@ -36,6 +37,9 @@ pub(crate) const GUESTS: &[&str] = &[
     "guest-probe",
     "guest-trap",
     "guest-wrong-world",
+    "hygiene",
+    "rate-limit",
+    "tenant",
 ];
 
 /// Builds every guest of the repository. The embedded policy replaces the committed component; with `check` it is
