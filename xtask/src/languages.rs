@@ -45,6 +45,16 @@ pub(crate) fn build(languages: &[Language]) -> Result<()> {
     Ok(())
 }
 
+/// Builds one of the policies of the benchmarks, `xtask/policies`, and says where it lies.
+pub(crate) fn build_for_bench(language: Language, stem: &str) -> Result<PathBuf> {
+    let tool = toolchain::install(&root(), language)
+        .with_context(|| format!("policies in {language} cannot be built: its toolchain cannot be had"))?;
+    let name = language.name();
+    let source = source(language, &format!("xtask/policies/{name}"), stem, format!("bench-{stem}-{name}"));
+    source.build(&tool).with_context(|| format!("{} cannot be built", source.project.entry.display()))?;
+    Ok(source.path())
+}
+
 fn sources(language: Language) -> Result<Vec<Source>> {
     let example = match language {
         Language::Rust => {
@@ -56,28 +66,30 @@ fn sources(language: Language) -> Result<Vec<Source>> {
         Language::Go => "hygiene",
     };
     let name = language.name();
-    let of = |folder: String, stem: &str, component: String| {
-        let entry = match language {
-            Language::Rust => "Cargo.toml".to_owned(),
-            Language::C => format!("{stem}.c"),
-            Language::Javascript => format!("{stem}.ts"),
-            Language::Python => format!("{}.py", stem.replace('-', "_")),
-            Language::Go => "main.go".to_owned(),
-        };
-        let folder = root().join(folder);
-        let project = Project {
-            language,
-            entry: folder.join(entry),
-            folder,
-            sdk: root().join("plugins/sdk").join(name),
-            modules: toolchain::folder(&root(), language).join("node_modules"),
-        };
-        Source { project, component }
-    };
     Ok(vec![
-        of(format!("examples/policies/{name}"), example, example.to_owned()),
-        of(format!("tests/conformance/{name}"), "policy", format!("conformance-{name}")),
+        source(language, &format!("examples/policies/{name}"), example, example.to_owned()),
+        source(language, &format!("tests/conformance/{name}"), "policy", format!("conformance-{name}")),
     ])
+}
+
+/// The policy of this name in a folder of the repository.
+fn source(language: Language, folder: &str, stem: &str, component: String) -> Source {
+    let entry = match language {
+        Language::Rust => "Cargo.toml".to_owned(),
+        Language::C => format!("{stem}.c"),
+        Language::Javascript => format!("{stem}.ts"),
+        Language::Python => format!("{}.py", stem.replace('-', "_")),
+        Language::Go => "main.go".to_owned(),
+    };
+    let folder = root().join(folder);
+    let project = Project {
+        language,
+        entry: folder.join(entry),
+        folder,
+        sdk: root().join("plugins/sdk").join(language.name()),
+        modules: toolchain::folder(&root(), language).join("node_modules"),
+    };
+    Source { project, component }
 }
 
 /// The folder that `handfast policy new --language rust` makes, made anew.
@@ -91,9 +103,13 @@ fn template() -> Result<Project> {
 }
 
 impl Source {
+    fn path(&self) -> PathBuf {
+        root().join(format!("target/policies/{}.wasm", self.component))
+    }
+
     fn build(&self, tool: &Tool) -> Result<()> {
         let begun = Instant::now();
-        let component = root().join(format!("target/policies/{}.wasm", self.component));
+        let component = self.path();
         let bytes = self.project.build(tool)?;
         builder::replace(&component, &bytes)
             .with_context(|| format!("cannot replace {}", component.display()))?;

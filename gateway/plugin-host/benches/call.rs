@@ -4,6 +4,8 @@
 //! with one, any component that exports `select`, compared fresh and reused. Prints the median, the 99th percentile
 //! and the CPU time per call, of one thread and of two at once. Not the calls a second: on a shared machine the second
 //! core may not be there, and CPU time still shows whether the threads get in each other's way.
+//!
+//! `-- --json policy.wasm FOLDER` prints on one line what `cargo xtask bench policy` reads; compiled code is kept in the folder.
 
 use std::future::{Future, ready};
 use std::net::SocketAddr;
@@ -22,6 +24,11 @@ const CALLS: usize = 100_000;
 
 fn main() {
     let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench").collect::<Vec<_>>();
+    if let [option, path, cache] = arguments.as_slice()
+        && option == "--json"
+    {
+        return figures(path, cache);
+    }
     let host = Host::new(HostSettings::default()).expect("the host starts");
     let config = arguments.get(1).map_or("{}", String::as_str);
     match arguments.first() {
@@ -58,6 +65,74 @@ fn measure(host: &Host, name: &str, bytes: &[u8], config: &str) {
             cpu_time(&policy, 2),
         );
     }
+}
+
+/// Calls of one kind: as many as this time allows, since one of Python's in a fresh instance takes a thousand of Rust's.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Instances that are kept to see what one takes.
+const KEPT: usize = 16;
+
+fn figures(path: &str, cache: &str) {
+    let bytes = std::fs::read(path).expect("the component can be read");
+    let bare = Host::new(HostSettings::default()).expect("the host starts");
+    let mut compile = Duration::ZERO;
+    let plugin = timed(&mut compile, || bare.load(path, &bytes).expect("the component loads"));
+    drop((plugin, bare));
+    let settings = || HostSettings { code_cache: Some(cache.into()), ..HostSettings::default() };
+    let first = Host::new(settings()).expect("the host starts");
+    drop((first.load(path, &bytes).expect("the component loads"), first));
+    // Another host knows of it what is on disk.
+    let host = Host::new(settings()).expect("the host starts");
+    let mut cached = Duration::ZERO;
+    let plugin = timed(&mut cached, || host.load(path, &bytes).expect("the component loads"));
+
+    let reuse = || Instances::Reuse { max_idle: 16, calls: u32::MAX };
+    let fresh = cpu_time_within(&policy(&plugin, "{}", Instances::Fresh));
+    let reused = cpu_time_within(&policy(&plugin, "{}", reuse()));
+    let views = Views::new();
+    let policies: Vec<Policy> = (0..KEPT).map(|_| policy(&plugin, "{}", reuse())).collect();
+    let before = memory();
+    // Each keeps the instance of its call.
+    policies.iter().for_each(|policy| runtime().block_on(views.call(policy)));
+    let kept = memory().saturating_sub(before) as f64 / KEPT as f64;
+    println!(
+        "{{\"size_bytes\":{},\"compile_ms\":{:.3},\"cached_load_ms\":{:.3},\"fresh_us\":{fresh:.3},\"reused_us\":{reused:.3},\"instance_kib\":{kept:.1}}}",
+        bytes.len(),
+        compile.as_secs_f64() * 1e3,
+        cached.as_secs_f64() * 1e3,
+    );
+}
+
+fn timed<T>(took: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let begin = Instant::now();
+    let done = work();
+    *took = begin.elapsed();
+    done
+}
+
+/// CPU time of a call on one thread, in µs, once it is warm.
+fn cpu_time_within(policy: &Policy) -> f64 {
+    let views = Views::new();
+    runtime().block_on(async {
+        let calls_within = async |patience: Duration| {
+            let (begin, cpu, mut calls) = (Instant::now(), on_cpu(), 0_u64);
+            while begin.elapsed() < patience {
+                views.call(policy).await;
+                calls += 1;
+            }
+            (on_cpu() - cpu) as f64 / calls as f64 / 1e3
+        };
+        calls_within(PATIENCE / 4).await;
+        calls_within(PATIENCE).await
+    })
+}
+
+/// KiB that this process has in memory, a page that it maps several times counted once.
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("the kernel tells the memory");
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("it has a line of it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number comes first")
 }
 
 fn policy(plugin: &Plugin, config: &str, instances: Instances) -> Policy {

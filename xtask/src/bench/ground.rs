@@ -1,5 +1,7 @@
 //! What all measurements stand on: the programs, the cores, the certificates, a folder to work in.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -7,11 +9,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use handfast_policy_builder::Language;
 
 use super::certificates::{self, Named};
 use super::figure::Keys;
 use super::{package, processor};
-use crate::root;
+use crate::{languages, root};
 
 /// Server names that the load asks for in turn. Several, so that no server is spared its choice.
 const NAMES: usize = 8;
@@ -24,8 +27,12 @@ pub(super) struct Ground {
     pub(super) kept: PathBuf,
     pub(super) gateway: PathBuf,
     pub(super) load: PathBuf,
+    /// The floors' servers.
+    pub(super) plain: PathBuf,
     pub(super) server_core: usize,
     pub(super) load_core: usize,
+    /// Built once in a run, since some take their toolchain many seconds.
+    policies: RefCell<BTreeMap<(&'static str, &'static str), PathBuf>>,
 }
 
 impl Ground {
@@ -52,9 +59,22 @@ impl Ground {
             kept: target.join("bench-kept"),
             gateway: target.join("release/handfast"),
             load: target.join("release/handfast-load"),
+            plain: target.join("release/handfast-plain"),
             server_core,
             load_core,
+            policies: RefCell::default(),
         })
+    }
+
+    /// The component of a policy in `xtask/policies`.
+    pub(super) fn policy(&self, language: Language, stem: &'static str) -> Result<PathBuf> {
+        let key = (language.name(), stem);
+        if let Some(built) = self.policies.borrow().get(&key) {
+            return Ok(built.clone());
+        }
+        let built = languages::build_for_bench(language, stem)?;
+        self.policies.borrow_mut().insert(key, built.clone());
+        Ok(built)
     }
 
     /// Certificates for the names that the load asks for, and the folder of their files.

@@ -5,12 +5,12 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::processor;
 use crate::root;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Machine {
     pub(super) cpu: String,
     pub(super) cores: usize,
@@ -20,7 +20,7 @@ pub(super) struct Machine {
     pub(super) load_average: f64,
     /// Of this repository; `-dirty` where files differed from it.
     pub(super) commit: String,
-    pub(super) versions: BTreeMap<&'static str, String>,
+    pub(super) versions: BTreeMap<String, String>,
 }
 
 /// Of the last minute; to be asked before anything is measured.
@@ -40,13 +40,19 @@ pub(super) fn describe(load_average: f64) -> Result<Machine> {
         system,
         load_average,
         commit: said("git", &["describe", "--always", "--dirty", "--exclude=*"]),
-        versions: BTreeMap::from([
+        versions: [
+            ("caddy", said("caddy", &["version"])),
+            ("h2load", said("h2load", &["--version"])),
             ("handfast", env!("CARGO_PKG_VERSION").to_owned()),
             ("haproxy", said("haproxy", &["-v"])),
+            ("hitch", said("hitch", &["--version"])),
             ("nginx", said("nginx", &["-v"]).replace("nginx version: ", "")),
             ("openssl", said("openssl", &["version"])),
             ("rustc", said("rustc", &["--version"])),
-        ]),
+            ("wrk", said("wrk", &["--version"])),
+        ]
+        .map(|(program, version)| (program.to_owned(), version))
+        .into(),
     })
 }
 

@@ -1,10 +1,13 @@
-//! The results: a table in Markdown for docs/performance.md, and JSON whose shape is public.
+//! The results: JSON whose shape is public, and tables in Markdown, which are made from the JSON alone.
+//!
+//! Because a table needs nothing but a file that `--json` wrote, docs/performance.md can be filled from the files that
+//! lie beside it, and nobody has to copy a figure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
 use super::samples::{Samples, Summary, short};
@@ -14,10 +17,11 @@ pub(super) struct Report {
     figures: Vec<Line>,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    machine: Machine,
-    figures: &'a [Line],
+/// A file of results.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Document {
+    pub(super) machine: Machine,
+    pub(super) figures: Vec<Line>,
 }
 
 /// What was measured, in which unit.
@@ -40,76 +44,184 @@ pub(super) struct Measured {
     pub(super) rates: Option<Samples>,
 }
 
-#[derive(Debug, Serialize)]
-struct Line {
-    name: String,
-    unit: &'static str,
+/// Other numbers of the same turns, by server and name: further columns.
+pub(super) type Details = BTreeMap<&'static str, BTreeMap<&'static str, Samples>>;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Line {
+    pub(super) name: String,
+    title: String,
+    unit: String,
     handfast: Summary,
-    peers: BTreeMap<&'static str, Summary>,
+    peers: BTreeMap<String, Summary>,
     /// The gateway's median over the peer's.
-    ratios: BTreeMap<&'static str, f64>,
-    /// The gateway's cost less the peer's, in the same unit, compared round by round.
-    differences: BTreeMap<&'static str, Summary>,
+    ratios: BTreeMap<String, f64>,
+    /// The same round by round.
+    round_ratios: BTreeMap<String, Summary>,
+    /// The gateway's figure less the peer's, in the same unit, round by round.
+    differences: BTreeMap<String, Summary>,
     /// Operations per second of one server core, beside what the load generator's core gave: no figure of its own.
-    rates: BTreeMap<&'static str, Summary>,
+    rates: BTreeMap<String, Summary>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    details: BTreeMap<String, BTreeMap<String, Summary>>,
+    /// What the servers are called in a table, in its order.
+    titles: Vec<(String, String)>,
 }
 
 impl Report {
     /// Adds a figure and returns its table. The gateway is the first of `measured`.
-    pub(super) fn add(&mut self, heading: &Heading, measured: &[Measured]) -> Result<String> {
+    pub(super) fn add(
+        &mut self,
+        heading: &Heading,
+        measured: &[Measured],
+        details: &Details,
+    ) -> Result<String> {
         let (own, peers) = measured.split_first().context("nothing was measured")?;
         let handfast = own.values.summary()?;
+        let title = |server: &Measured| (server.name.to_owned(), server.title.to_owned());
         let mut line = Line {
             name: heading.name.clone(),
-            unit: heading.unit,
+            title: heading.title.clone(),
+            unit: heading.unit.to_owned(),
             handfast,
             peers: BTreeMap::new(),
             ratios: BTreeMap::new(),
+            round_ratios: BTreeMap::new(),
             differences: BTreeMap::new(),
             rates: BTreeMap::new(),
+            details: BTreeMap::new(),
+            titles: measured.iter().map(title).collect(),
         };
-        let mut table = format!(
-            "**{}** (`{}`), {}\n\n\
-             | server | median | min to max | runs | handfast costs | round by round | a second |\n\
-             |---|---:|---:|---:|---:|---:|---:|\n",
-            heading.title, heading.name, heading.unit,
-        );
-        row(&mut table, own, handfast, "", "")?;
         for peer in peers {
-            let cost = peer.values.summary()?;
-            let ratio = handfast.median / cost.median;
-            let ratios = own.values.paired(&peer.values, |own, peer| own / peer).summary()?;
-            let difference = own.values.paired(&peer.values, |own, peer| own - peer).summary()?;
-            let spread = format!("{:.2} to {:.2} × ({:+.1})", ratios.min, ratios.max, difference.median);
-            row(&mut table, peer, cost, &format!("{ratio:.2} ×"), &spread)?;
-            line.peers.insert(peer.name, cost);
-            line.ratios.insert(peer.name, short(ratio));
-            line.differences.insert(peer.name, difference);
+            let name = || peer.name.to_owned();
+            let value = peer.values.summary()?;
+            line.peers.insert(name(), value);
+            line.ratios.insert(name(), short(handfast.median / value.median));
+            let ratios = own.values.paired(&peer.values, |own, peer| own / peer);
+            line.round_ratios.insert(name(), ratios.summary()?);
+            let differences = own.values.paired(&peer.values, |own, peer| own - peer);
+            line.differences.insert(name(), differences.summary()?);
         }
         for measured in measured {
             if let Some(rates) = &measured.rates {
-                line.rates.insert(measured.name, rates.summary()?);
+                line.rates.insert(measured.name.to_owned(), rates.summary()?);
             }
         }
+        for (server, numbers) in details {
+            let numbers = numbers.iter().map(|(name, samples)| Ok(((*name).to_owned(), samples.summary()?)));
+            line.details.insert((*server).to_owned(), numbers.collect::<Result<_>>()?);
+        }
+        let table = line.table()?;
         self.figures.push(line);
         Ok(table)
     }
 
     pub(super) fn json(&self, machine: Machine) -> Result<String> {
-        let mut text = serde_json::to_string_pretty(&Document { machine, figures: &self.figures })?;
+        let document = Document { machine, figures: self.figures.clone() };
+        let mut text = serde_json::to_string_pretty(&document)?;
         text.push('\n');
         Ok(text)
     }
 }
 
-fn row(table: &mut String, measured: &Measured, value: Summary, ratio: &str, spread: &str) -> Result<()> {
-    let Summary { median, min, max, runs } = value;
-    let rate = measured.rates.as_ref().map(Samples::summary).transpose()?;
-    let rate = rate.map(|rate| format!("{:.0}", rate.median)).unwrap_or_default();
-    let title = measured.title;
-    writeln!(
-        table,
-        "| {title} | {median:.1} | {min:.1} to {max:.1} | {runs} | {ratio} | {spread} | {rate} |"
-    )?;
-    Ok(())
+impl Line {
+    /// In Markdown. Columns that would be empty are left out.
+    pub(super) fn table(&self) -> Result<String> {
+        let further = self.details.values().next().into_iter().flat_map(BTreeMap::keys);
+        let further: Vec<&str> = further.map(String::as_str).collect();
+        let mut columns = vec!["server", "median", "min to max", "runs"];
+        if !self.peers.is_empty() {
+            columns.extend(["handfast to it", "round by round"]);
+        }
+        if !self.rates.is_empty() {
+            columns.push("a second");
+        }
+        columns.extend(&further);
+        let mut table = format!("**{}** (`{}`), {}\n\n", self.title, self.name, self.unit);
+        writeln!(table, "| {} |", columns.join(" | "))?;
+        writeln!(table, "|---|{}", "---:|".repeat(columns.len() - 1))?;
+        for (position, (name, title)) in self.titles.iter().enumerate() {
+            let mut cells = vec![title.clone()];
+            cells.extend(self.figures_of(position, name));
+            if !self.rates.is_empty() {
+                cells.push(self.rates.get(name).map(|rate| shown(rate.median)).unwrap_or_default());
+            }
+            let numbers = self.details.get(name);
+            let number = |heading: &&str| {
+                numbers.and_then(|numbers| numbers.get(*heading)).map(|number| shown(number.median))
+            };
+            cells.extend(further.iter().map(|heading| number(heading).unwrap_or_default()));
+            writeln!(table, "| {} |", cells.join(" | "))?;
+        }
+        Ok(table)
+    }
+
+    /// The first server is the gateway, which is not compared with itself.
+    fn figures_of(&self, position: usize, name: &str) -> Vec<String> {
+        let peer = self.peers.get(name).filter(|_| position > 0);
+        let Summary { median, min, max, runs } = *peer.unwrap_or(&self.handfast);
+        let mut cells = vec![shown(median), format!("{} to {}", shown(min), shown(max)), runs.to_string()];
+        let compared = peer.and_then(|_| {
+            let (ratio, spread) = (self.ratios.get(name)?, self.round_ratios.get(name)?);
+            let difference = self.differences.get(name)?.median;
+            let sign = if difference < 0.0 { "−" } else { "+" };
+            let difference = shown(difference.abs());
+            Some([
+                format!("{ratio:.2} ×"),
+                format!("{:.2} to {:.2} × ({sign}{difference})", spread.min, spread.max),
+            ])
+        });
+        if !self.peers.is_empty() {
+            cells.extend(compared.unwrap_or_default());
+        }
+        cells
+    }
+}
+
+/// As many digits as count, and thousands apart.
+fn shown(number: f64) -> String {
+    let digits = match number.abs() {
+        0.0..10.0 => 2,
+        10.0..1_000.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{number:.digits$}");
+    let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
+    let mut grouped = String::new();
+    for (position, digit) in whole.chars().enumerate() {
+        if position > 0 && (whole.len() - position).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    if rest.is_empty() { grouped } else { format!("{grouped}.{rest}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(name: &'static str, values: &[f64]) -> Measured {
+        let mut samples = Samples::default();
+        values.iter().for_each(|value| samples.add(*value));
+        Measured { name, title: name, values: samples, rates: None }
+    }
+
+    #[test]
+    fn a_table_is_made_from_the_json_alone() {
+        let heading = Heading { name: "figure".into(), title: "A figure".into(), unit: "µs" };
+        let mut report = Report::default();
+        let measured = [measured("handfast", &[1.0, 2.0, 3.0]), measured("nginx", &[4.0, 4.0, 4.0])];
+        let table = report.add(&heading, &measured, &Details::new()).unwrap();
+        let row = "| nginx | 4.00 | 4.00 to 4.00 | 3 | 0.50 × | 0.25 to 0.75 × (−2.00) |";
+        assert!(table.contains(row), "{table}");
+        let line = serde_json::to_string(&report.figures[0]).unwrap();
+        assert_eq!(serde_json::from_str::<Line>(&line).unwrap().table().unwrap(), table);
+    }
+
+    #[test]
+    fn numbers_are_shown_with_the_digits_that_count() {
+        let shown = [0.5, 12.34, 999.0, 1234.4, 1_234_567.0].map(shown);
+        assert_eq!(shown, ["0.50", "12.3", "999.0", "1,234", "1,234,567"]);
+    }
 }

@@ -1,14 +1,14 @@
 //! A few numbers, and what is said of them.
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// In the order they were measured.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Samples(Vec<f64>);
 
 /// As the JSON has it.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Summary {
     pub(super) median: f64,
     pub(super) min: f64,

@@ -16,16 +16,28 @@ use anyhow::{Context, Result, bail, ensure};
 use super::certificates::Named;
 use super::ground::Ground;
 
+mod caddy;
 mod handfast;
 mod haproxy;
 mod hitch;
 mod nginx;
+mod plain;
 mod upstream;
 
-pub(super) use handfast::{HANDFAST, HANDFAST_CUSTOM, HANDFAST_NO_POLICY, HANDFAST_SCALE};
+pub(super) use caddy::CADDY;
+pub(super) use handfast::{
+    HANDFAST, HANDFAST_C, HANDFAST_C_REUSED, HANDFAST_CHAIN, HANDFAST_CUSTOM, HANDFAST_GO, HANDFAST_GO_FRESH,
+    HANDFAST_JAVASCRIPT, HANDFAST_JAVASCRIPT_FRESH, HANDFAST_NO_POLICY, HANDFAST_PYTHON,
+    HANDFAST_PYTHON_FRESH, HANDFAST_RUST, HANDFAST_RUST_REUSED, HANDFAST_SCALE, rust, start_plugin,
+    start_workers,
+};
 pub(super) use haproxy::{HAPROXY, HAPROXY_SCALE};
 pub(super) use hitch::HITCH;
 pub(super) use nginx::{NGINX, NGINX_LUA, NGINX_SCALE};
+pub(super) use plain::{
+    FLOOR, FLOOR_MLKEM, FLOOR_P256, FLOOR_RESUMED, FLOOR_RESUMED_MLKEM, FLOOR_SILENT, FLOOR_TCP, RELAY,
+    start_sink,
+};
 pub(super) use upstream::start as start_upstream;
 
 /// A start takes milliseconds, with 100,000 certificates minutes.
@@ -54,23 +66,44 @@ pub(super) struct Setting<'a> {
     pub(super) upstream: Option<SocketAddr>,
 }
 
+impl Setting<'_> {
+    /// Of the certificates, as the load generator takes them.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<&str> =
+            self.certificates.iter().map(|certificate| certificate.name.as_str()).collect();
+        names.join(",")
+    }
+}
+
 /// A running one. Dropped without [`Server::stop`], it is asked to end as well.
 #[derive(Debug)]
 pub(super) struct Server {
     process: Child,
     address: SocketAddr,
     log: PathBuf,
+    plain: Option<Plain>,
+}
+
+/// What a server without TLS expects of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plain {
+    /// The turns of a handshake.
+    Turns,
+    /// Nothing: it closes.
+    Silent,
+    Http,
 }
 
 impl Server {
     /// Starts a command on the server's core and waits until it accepts connections.
     fn start(ground: &Ground, name: &str, command: &Command, address: SocketAddr) -> Result<Self> {
-        Self::start_on(ground, ground.server_core, name, command, address)
+        Self::start_on(ground, &ground.server_core.to_string(), name, command, address)
     }
 
+    /// On these cores, as taskset(1) lists them.
     fn start_on(
         ground: &Ground,
-        core: usize,
+        cores: &str,
         name: &str,
         command: &Command,
         address: SocketAddr,
@@ -78,7 +111,7 @@ impl Server {
         let log = ground.folder.join(format!("{name}.log"));
         let output = File::create(&log)?;
         let process = Command::new("prlimit")
-            .args([DESCRIPTORS, "taskset", "--cpu-list", &core.to_string()])
+            .args([DESCRIPTORS, "taskset", "--cpu-list", cores])
             .arg(command.get_program())
             .args(command.get_args())
             .stdin(Stdio::null())
@@ -86,9 +119,30 @@ impl Server {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot run {name}"))?;
-        let mut server = Self { process, address, log };
+        let mut server = Self { process, address, log, plain: None };
         server.ready()?;
         Ok(server)
+    }
+
+    fn plain(mut self, plain: Plain) -> Self {
+        self.plain = Some(plain);
+        self
+    }
+
+    /// How the load generator talks to it, where not by TLS.
+    pub(super) fn load_option(&self) -> Option<&'static str> {
+        match self.plain? {
+            Plain::Turns => Some("--plain=turns"),
+            Plain::Silent => Some("--plain=silent"),
+            Plain::Http => None,
+        }
+    }
+
+    pub(super) fn scheme(&self) -> &'static str {
+        match self.plain {
+            Some(_) => "http",
+            None => "https",
+        }
     }
 
     pub(super) fn address(&self) -> SocketAddr {

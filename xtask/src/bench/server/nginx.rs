@@ -124,7 +124,8 @@ load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
 "
     };
     // Root: keys that are read in each handshake are read by the worker. Connections are kept for as many requests as
-    // come. A response that the client is slow to take waits in memory, not in a temporary file.
+    // come. A body that its receiver is slow to take waits in memory, not in a temporary file; one of any size is passed on
+    // as it comes, as the others do it.
     let config = format!(
         "{modules}daemon off;
 user root;
@@ -144,6 +145,8 @@ http {{
     proxy_http_version 1.1;
     proxy_set_header Connection \"\";
     proxy_max_temp_file_size 0;
+    proxy_request_buffering off;
+    client_max_body_size 0;
 {hook}{servers}}}
 "
     );

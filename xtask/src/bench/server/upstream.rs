@@ -9,16 +9,21 @@ use super::{Server, free_address};
 use crate::bench::ground::Ground;
 use crate::bench::package;
 
-/// Bytes of `/1mib`, before the end that the load generator looks for.
-const BODY: usize = 1 << 20;
+/// The bodies there are, in MiB.
+const BODIES: [usize; 2] = [1, 100];
 
-/// Answers `/` with `ok`, and `/1mib` with a body of that size.
+/// How each ends, since the load generator looks for it.
+const END: &[u8] = b"ok\n";
+
+/// Answers `/` with `ok`, and `/1mib` and `/100mib` with bodies of that size.
 pub(in crate::bench) fn start(ground: &Ground) -> Result<Server> {
     let program = package::ensure("nginx", "nginx-light")?;
     let folder = ground.folder.join("upstream");
     fs::create_dir_all(&folder)?;
-    let end = b"ok\n";
-    fs::write(folder.join("1mib"), [vec![b'.'; BODY - end.len()], end.to_vec()].concat())?;
+    for size in BODIES {
+        let filling = vec![b'.'; (size << 20) - END.len()];
+        fs::write(folder.join(format!("{size}mib")), [filling, END.to_vec()].concat())?;
+    }
     let address = free_address()?;
     let config = format!(
         "daemon off;
@@ -37,7 +42,7 @@ http {{
     server {{
         listen {address} backlog=4096;
         location = / {{ return 200 \"ok\\n\"; }}
-        location = /1mib {{ root {folder}; }}
+        location / {{ root {folder}; }}
     }}
 }}
 ",
@@ -47,5 +52,5 @@ http {{
     fs::write(&path, config)?;
     let mut command = Command::new(program);
     command.arg("-p").arg(&folder).arg("-c").arg(&path);
-    Server::start_on(ground, ground.load_core, "upstream", &command, address)
+    Server::start_on(ground, &ground.load_core.to_string(), "upstream", &command, address)
 }
