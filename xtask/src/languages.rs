@@ -66,10 +66,15 @@ fn sources(language: Language) -> Result<Vec<Source>> {
         Language::Go => "hygiene",
     };
     let name = language.name();
-    Ok(vec![
+    let mut sources = vec![
         source(language, &format!("examples/policies/{name}"), example, example.to_owned()),
         source(language, &format!("tests/conformance/{name}"), "policy", format!("conformance-{name}")),
-    ])
+    ];
+    if language == Language::C {
+        // Of the policies in `plugins`, the one that is not in Rust.
+        sources.push(source(language, "plugins/allow-list", "policy", "allow-list".to_owned()));
+    }
+    Ok(sources)
 }
 
 /// The policy of this name in a folder of the repository.

@@ -17,7 +17,6 @@
 extern crate alloc;
 
 use alloc::{
-    borrow::ToOwned,
     string::{String, ToString},
     vec::Vec,
 };
