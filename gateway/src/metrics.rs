@@ -4,8 +4,8 @@
 //! are listed in docs/observation.md, and a test fails when one of them is missing there.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -167,12 +167,15 @@ impl Metrics {
         }
     }
 
-    /// `status` is shortened to its class (`2xx`): one series a status and upstream would be too many.
-    pub fn request(&self, upstream: &str, status: u16, took: Duration) {
-        let mut labels = vec![("upstream", upstream.to_owned())];
-        self.request_duration.get_or_create(&labels).observe(took.as_secs_f64());
-        labels.push(("status", format!("{}xx", status / 100)));
-        self.requests.get_or_create(&labels).inc();
+    /// The counters of the requests to one upstream; an empty name for those that no upstream saw.
+    pub fn upstream(&self, upstream: &str) -> RequestCounters {
+        let labels = vec![("upstream", upstream.to_owned())];
+        RequestCounters {
+            duration: self.request_duration.get_or_create_owned(&labels),
+            classes: Default::default(),
+            requests: self.requests.clone(),
+            labels,
+        }
     }
 
     /// `what` is `configuration` or `policy`.
@@ -284,6 +287,31 @@ impl PolicyCounters {
             "ok" => self.succeeded.inc(),
             _ => self.calls.get_or_create(&with_outcome(&self.labels, outcome)).inc(),
         };
+    }
+}
+
+/// What is counted at the end of every request to an upstream.
+pub struct RequestCounters {
+    duration: Histogram,
+    /// By the first digit of the status, each made when it is first needed.
+    classes: [OnceLock<Counter>; 10],
+    requests: Family<Labels, Counter>,
+    labels: Labels,
+}
+
+impl RequestCounters {
+    /// `status` is shortened to its class (`2xx`): one series a status and upstream would be too many. 0 where the client
+    /// got none.
+    pub fn request(&self, status: u16, took: Duration) {
+        self.duration.observe(took.as_secs_f64());
+        let class = status / 100;
+        let Some(counter) = self.classes.get(usize::from(class)) else { return };
+        let create = || {
+            let mut labels = self.labels.clone();
+            labels.push(("status", format!("{class}xx")));
+            self.requests.get_or_create_owned(&labels)
+        };
+        counter.get_or_init(create).inc();
     }
 }
 

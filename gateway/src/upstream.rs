@@ -15,6 +15,11 @@
 //! A request is sent again at most once, on a new connection, and only if the connection had been used before and
 //! either nothing of the request was written, or its method is idempotent (RFC 9110 section 9.2.2) and it has no body.
 //! A failed connect is no attempt: another endpoint is tried, up to [`MAX_CONNECTS`] in all.
+//!
+//! # Memo: boxes
+//! The future of a request has room for the largest of its branches, and hyper and tokio move it about ten times per
+//! HTTP/2 stream: at 9 KiB that was a fifth of the instructions of such a request. What is rare (connecting, sending
+//! again) or needs no speed from it (HTTP/2 upstreams, whose requests wait for another task anyway) is therefore boxed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -137,7 +142,7 @@ impl Pool {
     ) -> Result<Reply, SendError> {
         match self.upstream.protocol {
             config::Protocol::Http1 => self.send_http1(request, body_timeout).await,
-            config::Protocol::Http2 => self.send_http2(request, body_timeout).await,
+            config::Protocol::Http2 => Box::pin(self.send_http2(request, body_timeout)).await,
         }
     }
 
@@ -147,9 +152,9 @@ impl Pool {
         body_timeout: Duration,
     ) -> Result<Reply, SendError> {
         let lease = self.endpoints.choose(&[])?;
-        let (connection, lease) = match connection::http1::take(&lease, self.upstream.idle_timeout).await {
+        let (connection, lease) = match connection::http1::take(&lease, self.upstream.idle_timeout) {
             Some(connection) => (connection, lease),
-            None => self.open_http1(lease).await?,
+            None => Box::pin(self.open_http1(lease)).await?,
         };
         let spare = if connection.is_reused() { replica(&request) } else { None };
         let timeouts = self.timeouts(body_timeout);
@@ -159,6 +164,14 @@ impl Pool {
                 Err(Failure { error, unsent }) => (unsent.map(|unsent| *unsent).or(spare), error),
             };
         let Some(request) = request.filter(|_| error.may_be_stale()) else { return Err(error) };
+        Box::pin(self.send_http1_again(request, timeouts)).await
+    }
+
+    async fn send_http1_again(
+        &self,
+        request: Request<RequestBody>,
+        timeouts: connection::Timeouts,
+    ) -> Result<Reply, SendError> {
         let (connection, lease) = self.open_http1(self.endpoints.choose(&[])?).await?;
         let sent = connection.exchange(request, lease, self.upstream.max_idle, timeouts).await;
         sent.map_err(|Failure { error, .. }| error)

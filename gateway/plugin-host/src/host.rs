@@ -14,19 +14,17 @@
 //!   of the interface is async.
 //! - Fuel is not used: it costs interpreters 5–30 %, and the clock ends loops as well.
 
-use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::cache::CodeCache;
 use crate::census;
+use crate::clock::Clock;
 use crate::compiler::Compiler;
 use crate::component::{Binary, Inspection};
 use crate::error::{FRAMES, HostError, LoadError};
@@ -68,7 +66,7 @@ struct Shared {
     max_component: usize,
     compiler: Option<Compiler>,
     engine: Engine,
-    _clock: Clock,
+    clock: Clock,
 }
 
 impl Host {
@@ -84,15 +82,7 @@ impl Host {
         let code_cache = settings.code_cache.as_deref().and_then(usable_cache);
         let HostSettings { max_component, compiler, .. } = settings;
         Ok(Self {
-            shared: Arc::new(Shared {
-                linker,
-                registry,
-                code_cache,
-                max_component,
-                compiler,
-                engine,
-                _clock: clock,
-            }),
+            shared: Arc::new(Shared { linker, registry, code_cache, max_component, compiler, engine, clock }),
         })
     }
 
@@ -140,6 +130,10 @@ impl Host {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.shared.engine
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     /// The component, and whether it came from the cache.
@@ -232,41 +226,6 @@ fn usable_cache(directory: &Path) -> Option<CodeCache> {
             let directory = directory.display();
             tracing::warn!(%directory, error, "the cache of compiled code is not used; policies compile at each start");
             None
-        }
-    }
-}
-
-/// A thread that advances the engine's epoch each millisecond, joined when dropped.
-struct Clock {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// How long a guest runs before it lets the worker see to other connections.
-const TICK: Duration = Duration::from_millis(1);
-
-impl Clock {
-    fn start(engine: Engine) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let run = move || {
-            while !stopped.load(Ordering::Relaxed) {
-                thread::park_timeout(TICK);
-                engine.increment_epoch();
-            }
-        };
-        let thread = thread::Builder::new().name("policy-clock".into()).spawn(run)?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Clock {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // It does not panic, and if it did there is nothing left to tell.
-            let _ = thread.join();
         }
     }
 }

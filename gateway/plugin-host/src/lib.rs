@@ -17,6 +17,7 @@
 mod bindings;
 mod cache;
 mod census;
+mod clock;
 mod compiler;
 mod component;
 mod counter;

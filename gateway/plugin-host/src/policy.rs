@@ -289,6 +289,7 @@ impl Policy {
     /// Polls the call before the clock: one that finishes in its first poll is never late (see `limits`).
     async fn within_time<T>(&self, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
         let patience = self.limits.timeout.saturating_mul(PATIENCE);
+        let _ticking = self.plugin.host().clock().tick();
         tokio::time::timeout(patience, call).await.unwrap_or_else(|_| Err(Stop::Time.into()))
     }
 

@@ -507,7 +507,7 @@ fn hundred_thousand() -> Spanned<usize> {
 }
 
 fn default_max_idle() -> usize {
-    64
+    512
 }
 
 fn http1() -> ProtocolWord {

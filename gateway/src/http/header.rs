@@ -26,6 +26,10 @@ pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -103,7 +107,7 @@ pub(super) fn to_upstream(
     if found.hop_by_hop {
         remove_hop_by_hop(headers);
         headers.remove(header::EXPECT);
-        headers.remove("http2-settings");
+        headers.remove(&HTTP2_SETTINGS);
         headers.remove(header::PROXY_AUTHORIZATION);
     }
     for name in found.claimed {
@@ -218,7 +222,7 @@ pub(super) fn to_client(
     if headers.keys().any(is_hop_by_hop) {
         remove_hop_by_hop(headers);
         headers.remove(header::PROXY_AUTHENTICATE);
-        headers.remove("proxy-authentication-info");
+        headers.remove(&PROXY_AUTHENTICATION_INFO);
     }
     headers.insert(&X_REQUEST_ID, request_id);
     if close {
@@ -252,14 +256,16 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let first = values.next().cloned();
     let others: Vec<HeaderValue> = values.cloned().collect();
     for value in first.iter().chain(&others) {
+        // Not the two that most responses have: they name no field, or one that is removed below.
+        let named = tokens(value).filter(|option| !matches!(*option, b"keep-alive" | b"close"));
         // What is no field name can not be the name of a field that is there.
-        for name in tokens(value).filter_map(|option| HeaderName::from_bytes(option).ok()) {
+        for name in named.filter_map(|option| HeaderName::from_bytes(option).ok()) {
             headers.remove(name);
         }
     }
     headers.remove(header::CONNECTION);
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
+    headers.remove(&KEEP_ALIVE);
+    headers.remove(&PROXY_CONNECTION);
     headers.remove(header::TE);
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::UPGRADE);

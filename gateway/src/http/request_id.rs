@@ -3,6 +3,11 @@
 //! # Memo: the source
 //! SipHash of a counter under two keys that the standard library draws from the operating system per thread: 128 bits
 //! at about 40 ns and without a system call. They need to be unique and not guessable from outside, not secret.
+//!
+//! # Memo: never indexed
+//! The value is marked sensitive, which makes HPACK send it as a literal that is never indexed (RFC 7541 section 6.2.3).
+//! Each one is used once: in the dynamic table it would push out the fields that do come again, and h2 compares a new one
+//! with all that are there.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
@@ -32,7 +37,9 @@ pub fn generate() -> HeaderValue {
         *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     }
     // Hexadecimal digits are always a valid value; the fallback only satisfies the types.
-    HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-"))
+    let mut value = HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-"));
+    value.set_sensitive(true);
+    value
 }
 
 #[cfg(test)]

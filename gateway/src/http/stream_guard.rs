@@ -16,7 +16,6 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -68,13 +67,14 @@ where
 {
     fn execute(&self, stream: F) {
         let timeout = self.timeout;
+        // Boxed: spawning and ending a task moves its future, and this one is some KiB.
+        let mut stream = Some(Box::pin(stream));
         tokio::spawn(async move {
-            let mut stream = pin!(Some(stream));
             let mut alarm = Alarm::default();
             let mut blocked_since = None;
             poll_fn(|context| {
                 LAST.set(None);
-                if stream.as_mut().as_pin_mut().is_none_or(|stream| stream.poll(context).is_ready()) {
+                if stream.as_mut().is_none_or(|stream| stream.as_mut().poll(context).is_ready()) {
                     return Poll::Ready(());
                 }
                 match LAST.take() {
@@ -85,7 +85,7 @@ where
                 let Some(since) = blocked_since else { return Poll::Pending };
                 ready!(alarm.poll(context, since + timeout));
                 CUTTING.set(true);
-                stream.set(None);
+                stream = None;
                 CUTTING.set(false);
                 Poll::Ready(())
             })

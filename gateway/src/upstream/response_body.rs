@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,17 +83,17 @@ impl ResponseBody {
     }
 
     /// Gives the connection back if the body is over.
-    pub(super) fn settle(&mut self, context: &mut Context<'_>) {
+    pub(super) fn settle(&mut self) {
         if self.incoming.is_end_stream() {
-            self.finish(context);
+            self.finish();
         }
     }
 
-    fn finish(&mut self, context: &mut Context<'_>) {
+    fn finish(&mut self) {
         if let Carrier::Http1 { connection, lease, max_idle } =
             std::mem::replace(&mut self.carrier, Carrier::None)
         {
-            connection.rest(context, &lease, max_idle);
+            connection.rest(&lease, max_idle);
         }
     }
 
@@ -101,13 +101,17 @@ impl ResponseBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let first = Pin::new(&mut self.incoming).poll_frame(context);
-        let Carrier::Http1 { connection, .. } = &mut self.carrier else { return first };
+        let Carrier::Http1 { connection, .. } = &mut self.carrier else {
+            return Pin::new(&mut self.incoming).poll_frame(context);
+        };
+        // Frames come from `drive` alone, so nobody need be woken for one: this would be the task that runs already.
+        let mut unwaited = Context::from_waker(Waker::noop());
+        let first = Pin::new(&mut self.incoming).poll_frame(&mut unwaited);
         if first.is_ready() {
             return first;
         }
         connection.drive(context);
-        Pin::new(&mut self.incoming).poll_frame(context)
+        Pin::new(&mut self.incoming).poll_frame(&mut unwaited)
     }
 
     fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -148,7 +152,7 @@ impl Body for ResponseBody {
         this.waiting_since = None;
         let frame = match frame {
             None if this.is_whole() => {
-                this.finish(context);
+                this.finish();
                 None
             }
             None => {
@@ -161,12 +165,12 @@ impl Body for ResponseBody {
             }
             Some(Ok(frame)) => match frame.into_trailers() {
                 Ok(trailers) => {
-                    this.finish(context);
+                    this.finish();
                     Some(Ok(Frame::trailers(clean(trailers))))
                 }
                 Err(frame) => {
                     // With a known length the reader stops at the last byte and does not poll for the end.
-                    this.settle(context);
+                    this.settle();
                     Some(Ok(frame))
                 }
             },

@@ -59,12 +59,10 @@ pub struct Switched {
 }
 
 /// A connection that rested and still seems fit.
-pub(crate) async fn take(lease: &Lease, idle_timeout: Duration) -> Option<Http1> {
+pub(crate) fn take(lease: &Lease, idle_timeout: Duration) -> Option<Http1> {
     loop {
         let mut connection = lock(&lease.endpoint().resting).pop()?;
-        if connection.rested_since.elapsed() < idle_timeout
-            && poll_fn(|context| Poll::Ready(connection.is_fit(context))).await
-        {
+        if connection.is_usable(idle_timeout) {
             connection.reused = true;
             return Some(connection);
         }
@@ -86,13 +84,13 @@ impl Http1 {
         self.reused
     }
 
-    /// For the sweeper: neither too old nor closed by the upstream.
+    /// Neither too old nor closed by the upstream. Wakes nobody: whoever uses the connection then polls it at once.
     pub(crate) fn is_usable(&mut self, idle_timeout: Duration) -> bool {
-        self.rested_since.elapsed() < idle_timeout && self.is_fit(&mut Context::from_waker(Waker::noop()))
+        self.rested_since.elapsed() < idle_timeout && self.is_fit()
     }
 
-    fn is_fit(&mut self, context: &mut Context<'_>) -> bool {
-        self.driver.poll(context).is_pending() && self.sender.is_ready()
+    fn is_fit(&mut self) -> bool {
+        self.driver.poll(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
     }
 
     /// Sends a request and waits for the head of the response.
@@ -122,11 +120,7 @@ impl Http1 {
         let (head, incoming) = response.into_parts();
         let mut body = ResponseBody::http1(incoming, self, lease, max_idle, timeouts.body, progress);
         // A response without a body is over now; nobody will poll it to find out.
-        poll_fn(|context| {
-            body.settle(context);
-            Poll::Ready(())
-        })
-        .await;
+        body.settle();
         Ok(Reply::Response { response: Response::from_parts(head, body), endpoint })
     }
 
@@ -144,7 +138,8 @@ impl Http1 {
         let endpoint = || lease.endpoint().name().clone();
         poll_fn(|context| {
             let driven = driver.poll(context);
-            if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+            // Only the driver completes it, so nobody need be woken: this would be the task that runs already.
+            if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 return Poll::Ready(answer.map_err(|mut error| {
                     let unsent = error.take_message().map(Box::new);
                     let source = error.into_error();
@@ -181,8 +176,8 @@ impl Http1 {
     }
 
     /// Puts the connection back, if it is fit and there is room.
-    pub(crate) fn rest(mut self, context: &mut Context<'_>, lease: &Lease, max_idle: usize) {
-        if !self.driver.done && (self.sender.is_ready() || self.is_fit(context)) {
+    pub(crate) fn rest(mut self, lease: &Lease, max_idle: usize) {
+        if !self.driver.done && (self.sender.is_ready() || self.is_fit()) {
             self.rested_since = Instant::now();
             let mut resting = lock(&lease.endpoint().resting);
             if resting.len() < max_idle {
