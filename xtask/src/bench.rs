@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// How often each server takes its turn
     #[arg(long, value_name = "NUMBER")]
     rounds: Option<usize>,
+    /// Measure this build of the gateway instead of the one of this tree
+    #[arg(long, value_name = "FILE")]
+    gateway: Option<PathBuf>,
     /// Measure nothing: print the names of all figures
     #[arg(long)]
     list: bool,
@@ -105,7 +108,7 @@ fn measure(args: Args) -> Result<()> {
     length.rounds = args.rounds.unwrap_or(length.rounds).max(1);
 
     let load_average = machine::load_average();
-    let ground = Ground::prepare()?;
+    let ground = Ground::prepare(args.gateway)?;
     let mut report = Report::default();
     // Written after each figure: of a run of hours, what was measured is not lost with what could not be.
     let mut add = |heading: &Heading, measured: &[Measured], details: &Details| -> Result<()> {

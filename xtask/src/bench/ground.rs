@@ -36,7 +36,8 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    pub(super) fn prepare() -> Result<Self> {
+    /// With the gateway that is given, or else built.
+    pub(super) fn prepare(gateway: Option<PathBuf>) -> Result<Self> {
         let cores = processor::allowed_cores()?;
         let [server_core, load_core, ..] = cores[..] else {
             anyhow::bail!("the server and the load need a core each, and this process may use only one")
@@ -46,7 +47,13 @@ impl Ground {
 
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
         // One after the other: built together, the features that one asks for would rebuild the other's dependencies.
-        build("handfast")?;
+        let gateway = match gateway {
+            Some(gateway) => gateway,
+            None => {
+                build("handfast")?;
+                target.join("release/handfast")
+            }
+        };
         build("handfast-load")?;
 
         let folder = target.join("bench");
@@ -57,7 +64,7 @@ impl Ground {
         Ok(Self {
             folder,
             kept: target.join("bench-kept"),
-            gateway: target.join("release/handfast"),
+            gateway,
             load: target.join("release/handfast-load"),
             plain: target.join("release/handfast-plain"),
             server_core,
