@@ -19,11 +19,12 @@ use crate::telemetry;
 
 mod certificate;
 mod check;
-mod inspect;
 mod output;
+mod policy;
 
 use certificate::CertificateCommand;
 use output::printable_lines;
+use policy::PolicyCommand;
 
 /// An edge gateway whose TLS handshake you program.
 #[derive(Debug, Parser)]
@@ -59,7 +60,7 @@ enum Command {
     /// Work with certificates: list them, show one, check files before they go live
     #[command(subcommand)]
     Certificate(CertificateCommand),
-    /// Work with policies
+    /// Work with policies: begin one, build it, see what it is, test and measure it
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Print the version
@@ -74,15 +75,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// Show what a component is: interface version, hooks, imports, size, digest
-    Inspect {
-        /// A WebAssembly component, binary or text
-        file: PathBuf,
-    },
-}
-
 /// Runs the process's command line.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
@@ -90,7 +82,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, bench_native_choice } => run(config, bench_native_choice),
         Command::Check { config } => check::run(config),
         Command::Certificate(command) => certificate::run(command),
-        Command::Policy(PolicyCommand::Inspect { file }) => inspect::run(&file).map_err(Failure::runtime),
+        Command::Policy(command) => policy::run(command),
         Command::CompilePlugin { memory, seconds } => {
             return handfast_plugin_host::run_child(memory, seconds);
         }

@@ -13,5 +13,5 @@ mod tool;
 pub use component::{ComponentError, from_module, imports, replace, without_names};
 pub use language::{Language, UnknownLanguage};
 pub use project::{BuildError, Project, ProjectError};
-pub use template::{TemplateError, create, is_name};
+pub use template::{TemplateError, create, preparation};
 pub use tool::{GO, Tool, ToolError, ZIG};

@@ -60,8 +60,23 @@ pub fn create(language: Language, folder: &Path) -> Result<(), TemplateError> {
     written
 }
 
+/// What to run once in a new folder, so that it can be built.
+pub fn preparation(language: Language) -> String {
+    match language {
+        Language::Rust => "rustup target add wasm32-unknown-unknown".to_owned(),
+        Language::C => format!("python3 -m venv .venv && .venv/bin/pip install {ZIG}"),
+        Language::Go => {
+            format!(
+                "go version || python3 -m venv .venv && .venv/bin/pip install {GO}      # Go 1.25 or later"
+            )
+        }
+        Language::Javascript => "npm install".to_owned(),
+        Language::Python => "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt".to_owned(),
+    }
+}
+
 /// Whether a policy can be called this in every language, its package managers included.
-pub fn is_name(name: &str) -> bool {
+fn is_name(name: &str) -> bool {
     let is_plain = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
     name.len() <= 64
         && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
@@ -102,22 +117,7 @@ fn adapted(language: Language, name: &str, text: &str) -> String {
         .replace("instances = \"fresh\"", &format!("instances = \"{instances}\""))
         .replace("{language}", &language.to_string())
         .replace("{source}", source)
-        .replace("{tools}", &tools(language))
-}
-
-/// How the README says to get the toolchain.
-fn tools(language: Language) -> String {
-    match language {
-        Language::Rust => "rustup target add wasm32-unknown-unknown".to_owned(),
-        Language::C => format!("python3 -m venv .venv && .venv/bin/pip install {ZIG}"),
-        Language::Go => {
-            format!(
-                "go version || python3 -m venv .venv && .venv/bin/pip install {GO}      # Go 1.25 or later"
-            )
-        }
-        Language::Javascript => "npm install".to_owned(),
-        Language::Python => "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt".to_owned(),
-    }
+        .replace("{tools}", &preparation(language))
 }
 
 /// Where a file goes, and what is in it.

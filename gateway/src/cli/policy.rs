@@ -1,0 +1,120 @@
+//! `handfast policy`: what the author of a policy needs from an empty folder to a component that does what it should.
+//!
+//! `new` and `build` run no policy; `inspect`, `test` and `bench` load components exactly as a gateway does: compiled in a
+//! child process with bounds, in the same sandbox, under the limits of a `[[policy]]` table. Compiled code is kept in the
+//! user's cache folder, since an interpreter takes seconds to compile.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use handfast_plugin_host::{Host, HostSettings};
+use handfast_policy_builder::Language;
+
+use super::{Failure, RUNTIME};
+use crate::policy::slot::compiler;
+use crate::telemetry::error_chain;
+
+mod answer;
+mod bench;
+mod build;
+mod cases;
+mod inspect;
+mod new;
+mod test;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Make a folder to begin with: a policy that builds, its cases, the SDK, and a page that leads on
+    New {
+        /// What it is written in
+        #[arg(long, value_parser = language())]
+        language: Language,
+        /// The folder to make, which has the policy's name
+        #[arg(value_name = "NAME")]
+        folder: PathBuf,
+    },
+    /// Compile a policy with the toolchain of its language, and make a component of it
+    Build(build::Args),
+    /// Show what a component is: interface version, hooks, imports, size, digest
+    Inspect {
+        /// A WebAssembly component, binary or text
+        file: PathBuf,
+    },
+    /// Show a policy the cases of a table, under the limits it has in a gateway, and compare its answers
+    Test {
+        /// A WebAssembly component, binary or text
+        file: PathBuf,
+        /// What it is shown, and what it is to answer (TOML)
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
+    /// Measure what a policy costs: a call in a fresh and in a reused instance, memory, compiling, loading
+    Bench(bench::Args),
+}
+
+pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
+    match command {
+        PolicyCommand::New { language, folder } => new::run(language, &folder),
+        PolicyCommand::Build(args) => build::run(&args),
+        PolicyCommand::Inspect { file } => inspect::run(&file),
+        PolicyCommand::Test { file, cases } => test::run(&file, &cases),
+        PolicyCommand::Bench(args) => bench::run(&args),
+    }
+}
+
+fn language() -> impl TypedValueParser<Value = Language> {
+    PossibleValuesParser::new(Language::ALL.iter().map(|language| language.name()))
+        .try_map(|name| name.parse::<Language>())
+}
+
+/// Calls under way at once. Cases and measurements follow one another.
+const INSTANCES: u32 = 4;
+
+/// A sandbox as the gateway has one, with compiled code kept in this folder.
+fn host(code_cache: Option<PathBuf>) -> Result<Host, Failure> {
+    let settings = HostSettings {
+        code_cache,
+        compiler: Some(compiler()),
+        max_instances: INSTANCES,
+        ..HostSettings::default()
+    };
+    Host::new(settings).map_err(Failure::runtime)
+}
+
+/// Where compiled code is kept between commands, by the XDG Base Directory Specification. The host uses it only if nobody
+/// else can write there.
+fn user_cache() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    Some(caches.join("handfast/policies"))
+}
+
+/// One byte more than is loaded, if there is as much: the host says that it is too much.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let most = HostSettings::default().max_component;
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let text = format!("cannot read {}: {}", path.display(), error_chain(error));
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Failure::hinted(text, "`handfast policy build` leaves one in the policy's folder")
+        }
+        _ => Failure { text, code: RUNTIME },
+    }
+}
+
+/// A runtime for calls, which need time and yield to it.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)
+}

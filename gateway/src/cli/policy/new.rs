@@ -1,0 +1,30 @@
+//! `handfast policy new`.
+
+use std::path::Path;
+
+use handfast_policy_builder::{self as builder, Language, TemplateError};
+
+use super::super::output::{Output, printable};
+use super::super::{Failure, RUNTIME, USAGE};
+
+/// Makes the folder, and says how to go on.
+pub(super) fn run(language: Language, folder: &Path) -> Result<(), Failure> {
+    builder::create(language, folder).map_err(|error| {
+        let code = if matches!(error, TemplateError::Name { .. }) { USAGE } else { RUNTIME };
+        let failure = Failure::runtime(&error);
+        Failure { text: format!("{}\n  = hint: {}", failure.text, error.remedy()), code }
+    })?;
+    let folder = folder.display().to_string();
+    let folder = printable(&folder);
+    let mut out = Output::new();
+    out.line(format_args!("{folder}: a policy in {language}; its README.md leads on from here:"))?;
+    for command in [
+        &format!("cd {folder}"),
+        &builder::preparation(language),
+        "handfast policy build",
+        "handfast policy test policy.wasm --cases cases.toml",
+    ] {
+        out.line(format_args!("    {command}"))?;
+    }
+    out.finish()
+}
