@@ -9,6 +9,7 @@ use handfast_policy_builder::Language;
 
 mod bench;
 mod fuzz;
+mod instructions;
 mod languages;
 mod plugins;
 mod test;
@@ -50,6 +51,8 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Count the instructions of a handshake and of a request, beside the recorded counts
+    Instructions(instructions::Args),
     /// Measure the gateway beside its peers
     Bench(bench::Args),
     /// Replace and spoil certificates by every method there is, under a load of handshakes that are all judged
@@ -63,6 +66,7 @@ fn main() -> Result<()> {
         Command::Plugins { check, .. } => plugins::run(check),
         Command::Languages { languages } => languages::build(&languages),
         Command::Fuzz { seconds } => fuzz::run(seconds),
+        Command::Instructions(args) => instructions::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Torture(args) => torture::run(&args),
     }

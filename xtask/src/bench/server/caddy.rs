@@ -32,7 +32,6 @@ fn start(ground: &Ground, setting: &Setting<'_>) -> Result<Server> {
     let mut config = "{
     admin off
     auto_https off
-    persist_config off
     log {
         output discard
     }

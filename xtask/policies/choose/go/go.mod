@@ -4,4 +4,4 @@ go 1.25
 
 require github.com/handfast/handfast/plugins/sdk/go v0.0.0
 
-replace github.com/handfast/handfast/plugins/sdk/go => ../../../plugins/sdk/go
+replace github.com/handfast/handfast/plugins/sdk/go => ../../../../plugins/sdk/go
