@@ -8,7 +8,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use handfast_plugin_host::{ClientHello, KeyAlgorithm};
@@ -50,6 +50,8 @@ pub struct Certificate {
     ocsp_file: Option<Box<[u8]>>,
     /// Empty unless it has to do with OCSP.
     staples: OnceLock<Arc<ocsp::Slot>>,
+    /// The store's entry that it is of: so that it need not be looked up for a certificate that is at hand.
+    entry: OnceLock<Weak<store::Entry>>,
 }
 
 impl Certificate {
@@ -70,7 +72,7 @@ impl Certificate {
         self.facts.names.iter().any(|own| *own == *name || wildcard.as_deref() == Some(own))
     }
 
-    /// Chain and signer, for rustls. Copies the chain: whoever answers more than one handshake with it keeps it.
+    /// Chain and signer, for rustls. Copies the chain.
     pub fn certified_key(&self) -> CertifiedKey {
         CertifiedKey::new(self.chain().cloned().collect(), Arc::clone(&self.key) as Arc<dyn SigningKey>)
     }
@@ -154,6 +156,7 @@ impl Certificate {
             serve_expired,
             ocsp_file: self.ocsp_file.clone(),
             staples: OnceLock::new(),
+            entry: OnceLock::new(),
         }
     }
 

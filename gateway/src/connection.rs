@@ -255,6 +255,7 @@ async fn choose(
     loop {
         round += 1;
         let Judged { connection, hello, certificates, directory } = judged;
+        directory.forget();
         let selection = listener.chain.select(connection, hello, certificates).await;
         outcome.decided(&selection, snapshots.generation());
         let rests_on_expired_only = match &selection.verdict {
@@ -282,7 +283,7 @@ async fn choose(
             }
         };
         // Present when the policy named it; gone only if it was withdrawn since.
-        let Some(chosen) = snapshot.certificates.by_id(admission.certificate()) else {
+        let Some(chosen) = directory.chosen(admission.certificate()) else {
             if round < CHOICES {
                 continue;
             }

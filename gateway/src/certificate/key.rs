@@ -18,6 +18,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use handfast_plugin_host::KeyAlgorithm;
+use rustls::crypto::aws_lc_rs::sign;
 use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error as TlsError, SignatureAlgorithm, SignatureScheme};
@@ -41,9 +43,18 @@ pub(super) struct PrivateKey {
 }
 
 impl PrivateKey {
-    /// The key, and the same ready to use. The latter is for checks and not kept.
-    pub(super) fn new(der: PrivateKeyDer<'static>) -> Result<(Arc<Self>, Arc<dyn SigningKey>), TlsError> {
-        let ready = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
+    /// The key, and the same ready to use. The latter is for checks and not kept. `expected` is of the certificate.
+    pub(super) fn new(
+        der: PrivateKeyDer<'static>,
+        expected: KeyAlgorithm,
+    ) -> Result<(Arc<Self>, Arc<dyn SigningKey>), TlsError> {
+        let expected = match expected {
+            KeyAlgorithm::Rsa => SignatureAlgorithm::RSA,
+            KeyAlgorithm::Ed25519 => SignatureAlgorithm::ED25519,
+            _ => SignatureAlgorithm::ECDSA,
+        };
+        // A key of another kind is sound too, if not this certificate's.
+        let ready = make_ready(&der, expected).or_else(|_| sign::any_supported_type(&der))?;
         let algorithm = ready.algorithm();
         let key = Arc::new_cyclic(|me| Self {
             der,
@@ -72,13 +83,26 @@ impl PrivateKey {
             return Some(Arc::clone(key));
         }
         // It was parsed before, or there would be no certificate.
-        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&self.der).ok()?;
+        let key = make_ready(&self.der, self.algorithm).ok()?;
         if let Some(cache) = self.cache.get() {
             *ready = Some(Arc::clone(&key));
             drop(ready);
             cache.admit(self.me.clone());
         }
         Some(key)
+    }
+}
+
+/// Tried as one kind: finding out which it is parses and checks the key once for each kind before.
+fn make_ready(
+    der: &PrivateKeyDer<'_>,
+    algorithm: SignatureAlgorithm,
+) -> Result<Arc<dyn SigningKey>, TlsError> {
+    match (algorithm, der) {
+        (SignatureAlgorithm::RSA, _) => Ok(Arc::new(sign::RsaSigningKey::new(der)?)),
+        (SignatureAlgorithm::ED25519, PrivateKeyDer::Pkcs8(der)) => sign::any_eddsa_type(der),
+        (SignatureAlgorithm::ECDSA, _) => sign::any_ecdsa_type(der),
+        _ => sign::any_supported_type(der),
     }
 }
 
@@ -165,7 +189,8 @@ mod tests {
 
     fn key(cache: &Arc<KeyCache>) -> Arc<PrivateKey> {
         let der = rcgen::KeyPair::generate().unwrap().serialize_der();
-        let (key, _) = PrivateKey::new(PrivatePkcs8KeyDer::from(der).into()).unwrap();
+        let (key, _) =
+            PrivateKey::new(PrivatePkcs8KeyDer::from(der).into(), KeyAlgorithm::EcdsaP256).unwrap();
         key.keep_in(cache);
         key
     }
@@ -207,7 +232,8 @@ mod tests {
     #[test]
     fn without_a_cache_nothing_is_kept() {
         let der = rcgen::KeyPair::generate().unwrap().serialize_der();
-        let (key, _) = PrivateKey::new(PrivatePkcs8KeyDer::from(der).into()).unwrap();
+        let (key, _) =
+            PrivateKey::new(PrivatePkcs8KeyDer::from(der).into(), KeyAlgorithm::EcdsaP256).unwrap();
         assert!(key.choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256]).is_some());
         assert!(!is_ready(&key));
     }

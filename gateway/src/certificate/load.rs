@@ -86,7 +86,7 @@ pub fn certificate(
     let facts = Facts::of(leaf);
     check_strength(&chain_file.path, leaf, &facts)?;
     let unsupported = |source| CertificateError::UnsupportedKey { path: key_file.path.clone(), source };
-    let (key, ready) = PrivateKey::new(key).map_err(unsupported)?;
+    let (key, ready) = PrivateKey::new(key, facts.key_algorithm).map_err(unsupported)?;
     check_match(ready.as_ref(), &chain, &chain_file.path, &key_file.path)?;
     check_order(&chain_file.path, &parsed)?;
     check_validity(&chain_file.path, leaf, &facts, now, identity.serve_expired)?;
@@ -105,6 +105,7 @@ pub fn certificate(
             .filter(|file| file.trouble.is_none())
             .map(|file| file.bytes.as_slice().into()),
         staples: OnceLock::new(),
+        entry: OnceLock::new(),
     })
 }
 

@@ -33,7 +33,7 @@ use super::ocsp::Stapler;
 use super::source::directory::{Candidate, Tree};
 use super::{Certificate, Gate, unix_now};
 use crate::config::{CertificateSource, Freshness, OnDelete};
-use crate::freshness::{Outcome, Reason};
+use crate::freshness::{FileIdentity, Folders, Outcome, Reason};
 use crate::generation::Generation;
 
 mod entry;
@@ -44,7 +44,9 @@ mod status;
 pub use scan::ScanSummary;
 pub use status::{Counters, Finding, Link, Page, Severity, State, Status, Unready, remaining};
 
-use entry::{Entry, Refused};
+pub(super) use entry::Entry;
+
+use entry::Refused;
 use scan::Scans;
 
 pub struct CertificateStore {
@@ -54,7 +56,7 @@ pub struct CertificateStore {
     background: Handle,
     by_id: Index<Arc<Entry>>,
     /// By exact name and by wildcard as it is written: `*.example.com`.
-    by_name: Index<Arc<[Arc<Entry>]>>,
+    by_name: Index<Named>,
     /// Held by whoever changes the two above.
     writing: Mutex<()>,
     /// How many certificates have a tag of their own, by key and value with a NUL between them.
@@ -62,6 +64,7 @@ pub struct CertificateStore {
     /// Pairs that never went live, or were withdrawn, by their source and first file.
     refused: Mutex<HashMap<(usize, PathBuf), Refused>>,
     keys: Arc<KeyCache>,
+    folders: Folders,
     generation: Arc<Generation>,
     tally: Tally,
     me: Weak<Self>,
@@ -111,6 +114,7 @@ impl CertificateStore {
             own_tags: Index::new(),
             refused: Mutex::default(),
             keys: Arc::default(),
+            folders: Folders::default(),
             generation,
             tally: Tally::default(),
             me: me.clone(),
@@ -163,10 +167,10 @@ impl CertificateStore {
     }
 
     /// The strict check: makes sure that a certificate is not older than its files before a handshake is answered with
-    /// it. One `stat` per file where nothing changed; otherwise waits for the reload, at most the source's
+    /// it. Two `stat`s where nothing changed; otherwise waits for the reload, at most the source's
     /// `reload_wait`. For a source with `freshness = "events"` it tells what is known and looks at nothing.
     pub async fn ensure_fresh(&self, certificate: &Arc<Certificate>) -> Ensured {
-        let Some(entry) = self.by_id.find(certificate.id()) else { return Ensured::Withdrawn };
+        let Some(entry) = self.entry_of(certificate) else { return Ensured::Withdrawn };
         let outcome = match entry.source.freshness {
             Freshness::Strict => entry.fresh.ensure(entry.source.reload_wait).await,
             Freshness::Events => entry.fresh.known(),
@@ -195,6 +199,15 @@ impl CertificateStore {
         Ensured::Kept { certificate: current, why }
     }
 
+    /// The entry that is live under a certificate's id: nearly always the one it is of.
+    fn entry_of(&self, certificate: &Certificate) -> Option<Arc<Entry>> {
+        let own = certificate.entry.get().and_then(Weak::upgrade);
+        match own.filter(|entry| entry.is_live.load(Ordering::Acquire)) {
+            Some(entry) => Some(entry),
+            None => self.by_id.find(certificate.id()),
+        }
+    }
+
     /// How many private keys are kept ready for signing, at most. Takes effect as keys are used.
     pub fn keep_keys(&self, most: usize) {
         self.keys.set_capacity(most);
@@ -214,6 +227,11 @@ impl CertificateStore {
         self.sources.iter().map(|source| &source.config)
     }
 
+    /// The folders of a source, as of its last scan, and which they were then.
+    pub(super) fn folders(&self, position: usize) -> Vec<(PathBuf, FileIdentity)> {
+        self.sources.get(position).map_or_else(Vec::new, |source| lock(&source.tree).folders())
+    }
+
     pub fn background(&self) -> &Handle {
         &self.background
     }
@@ -222,6 +240,7 @@ impl CertificateStore {
     fn with_name(&self, name: &str) -> Vec<Arc<Certificate>> {
         let Some(entries) = self.by_name.find(name) else { return Vec::new() };
         let mut found: Vec<_> = entries
+            .all()
             .iter()
             .map(|entry| entry.fresh.current())
             // A replacement that lost the name is current a moment before the index knows.
@@ -240,17 +259,19 @@ impl CertificateStore {
             if let Some(old) = self.by_id.find(&entry.id) {
                 self.unindex(&old, old.fresh.current().names());
                 self.count_tags(&old, &old.fresh.current(), false);
+                old.is_live.store(false, Ordering::Release);
             }
-            self.count_tags(entry, &entry.fresh.current(), true);
+            let certificate = entry.fresh.current();
+            self.count_tags(entry, &certificate, true);
+            let _ = certificate.entry.set(Arc::downgrade(entry));
+            entry.is_live.store(true, Ordering::Release);
         }
         self.by_id.add_all(entries.iter().map(|entry| (entry.id.clone(), entry.clone())), |_, entry| entry);
         let certificates: Vec<_> = entries.iter().map(|entry| (entry, entry.fresh.current())).collect();
         let names = certificates.iter().flat_map(|(entry, certificate)| {
             certificate.names().iter().map(|name| (Arc::from(name.as_str()), (*entry).clone()))
         });
-        self.by_name.add_all(names, |present, entry| {
-            present.into_iter().flat_map(|list| list.iter().cloned()).chain([entry]).collect()
-        });
+        self.by_name.add_all(names, Named::with);
         self.generation.next();
     }
 
@@ -261,19 +282,12 @@ impl CertificateStore {
         if let Some(entry) = self.by_id.find(id).filter(|entry| Arc::ptr_eq(&entry.fresh.current(), new)) {
             self.count_tags(&entry, old, false);
             self.count_tags(&entry, new, true);
+            let _ = new.entry.set(Arc::downgrade(&entry));
             let lost: Vec<String> =
                 old.names().iter().filter(|name| !new.names().contains(name)).cloned().collect();
             self.unindex(&entry, &lost);
             for name in new.names().iter().filter(|name| !old.names().contains(name)) {
-                self.by_name.change(name, |present| {
-                    Some(
-                        present
-                            .into_iter()
-                            .flat_map(|list| list.iter().cloned())
-                            .chain([entry.clone()])
-                            .collect(),
-                    )
-                });
+                self.by_name.change(name, |present| Some(Named::with(present, entry.clone())));
             }
         }
         self.generation.next();
@@ -288,6 +302,7 @@ impl CertificateStore {
         self.unindex(&entry, last.names());
         self.count_tags(&entry, last, false);
         self.by_id.change(id, |_| None);
+        entry.is_live.store(false, Ordering::Release);
         drop(writing);
         self.generation.next();
         let source = self.sources.iter().position(|source| Arc::ptr_eq(&source.config, &entry.source));
@@ -314,11 +329,39 @@ impl CertificateStore {
 
     fn unindex(&self, entry: &Arc<Entry>, names: &[String]) {
         for name in names {
-            self.by_name.change(name, |present| {
-                let others = present?.iter().filter(|other| !Arc::ptr_eq(other, entry)).cloned();
-                let others: Arc<[Arc<Entry>]> = others.collect();
-                (!others.is_empty()).then_some(others)
-            });
+            self.by_name.change(name, |present| present?.without(entry));
+        }
+    }
+}
+
+/// The entries of one name. Nearly always there is one, which costs no list.
+#[derive(Clone)]
+enum Named {
+    One(Arc<Entry>),
+    Several(Arc<[Arc<Entry>]>),
+}
+
+impl Named {
+    fn all(&self) -> &[Arc<Entry>] {
+        match self {
+            Self::One(entry) => std::slice::from_ref(entry),
+            Self::Several(entries) => entries,
+        }
+    }
+
+    fn with(present: Option<&Self>, entry: Arc<Entry>) -> Self {
+        match present {
+            None => Self::One(entry),
+            Some(present) => Self::Several(present.all().iter().cloned().chain([entry]).collect()),
+        }
+    }
+
+    fn without(&self, entry: &Arc<Entry>) -> Option<Self> {
+        let others: Vec<_> = self.all().iter().filter(|other| !Arc::ptr_eq(other, entry)).cloned().collect();
+        match others.as_slice() {
+            [] => None,
+            [one] => Some(Self::One(Arc::clone(one))),
+            _ => Some(Self::Several(others.into())),
         }
     }
 }

@@ -19,6 +19,7 @@ const REMEMBERED: usize = 64;
 pub(super) struct Directory {
     store: Arc<CertificateStore>,
     fallback: Option<String>,
+    /// What the verdict that is under way rests on.
     shown: Mutex<Vec<Arc<Certificate>>>,
 }
 
@@ -28,14 +29,14 @@ impl Directory {
     }
 
     /// Whether the verdict would rest on other facts now: the files of a certificate that was shown hold another one, or
-    /// none any more. Forgets what was shown until now, so that it can be asked once for each verdict.
+    /// none any more.
     ///
     /// `only_expired` leaves out the others: a verdict that named a certificate is made sure of by that certificate's own
     /// check, but one that was passed over for its end may have been renewed.
     pub(super) async fn is_outdated(&self, only_expired: bool) -> bool {
-        let mut shown = std::mem::take(&mut *self.shown());
         let now = unix_now();
-        shown.retain(|certificate| !only_expired || certificate.has_expired_at(now));
+        let rests = |certificate: &&Arc<Certificate>| !only_expired || certificate.has_expired_at(now);
+        let mut shown: Vec<_> = self.shown().iter().filter(rests).cloned().collect();
         shown.sort_unstable_by_key(Arc::as_ptr);
         shown.dedup_by_key(|certificate| Arc::as_ptr(certificate));
         for certificate in &shown {
@@ -45,6 +46,17 @@ impl Directory {
             }
         }
         false
+    }
+
+    /// The certificate of this id: as it was shown, for whoever makes sure of it himself, or as the store has it.
+    pub(super) fn chosen(&self, id: &str) -> Option<Arc<Certificate>> {
+        let shown = self.shown().iter().find(|certificate| certificate.id() == id).cloned();
+        shown.or_else(|| self.store.by_id(id))
+    }
+
+    /// Before the next verdict.
+    pub(super) fn forget(&self) {
+        self.shown().clear();
     }
 
     fn show(&self, certificate: Arc<Certificate>) -> Arc<dyn plugin_host::Certificate> {
@@ -75,7 +87,11 @@ impl plugin_host::Certificates for Directory {
     }
 
     fn by_id(&self, id: &str) -> Option<Arc<dyn plugin_host::Certificate>> {
-        self.store.by_id(id).map(|certificate| self.show(certificate))
+        let shown = self.shown().iter().find(|certificate| certificate.id() == id).cloned();
+        match shown {
+            Some(certificate) => Some(certificate),
+            None => self.store.by_id(id).map(|certificate| self.show(certificate)),
+        }
     }
 
     fn tagged(&self, key: &str, value: &str) -> Vec<Arc<dyn plugin_host::Certificate>> {

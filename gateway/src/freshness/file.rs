@@ -1,15 +1,19 @@
 //! What a file on disk is, cheaply, and reading several of them as they were at one moment.
 //!
-//! [`super::Fresh`] calls this: [`unchanged`] on worker threads (it only calls `stat`), [`read_together`] on the
-//! background runtime's blocking threads. Nothing here opens anything but a regular file, and nothing reads without a
-//! bound.
+//! [`super::Fresh`] calls this: [`unchanged`] and its kin on worker threads (they only call `stat`), [`read_together`] on
+//! the background runtime's blocking threads. Nothing here opens anything but a regular file, and nothing reads without
+//! a bound.
 
+use std::ffi::{CStr, CString};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use super::folder::Folder;
 
 /// How often a read is repeated because the files changed under it. Each try is a few system calls; a writer that
 /// outruns this many is not finishing an update but streaming.
@@ -19,17 +23,30 @@ const TRIES: usize = 16;
 pub const OPTIONAL_LIMIT: usize = 64 << 10;
 
 /// The paths that a value is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Files {
     /// The required ones come first.
     paths: Arc<[PathBuf]>,
     required: usize,
+    /// Where all of them are, if the first one leads.
+    folder: Option<Arc<Folder>>,
 }
 
 impl Files {
     /// There is no value without the required ones; an optional one that is missing is just that.
     pub fn new(required: Vec<PathBuf>, optional: Vec<PathBuf>) -> Self {
-        Self { required: required.len(), paths: required.into_iter().chain(optional).collect() }
+        Self { required: required.len(), paths: required.into_iter().chain(optional).collect(), folder: None }
+    }
+
+    /// Promises two things, with which fewer of them have to be looked at: all of them are directly in this folder, and
+    /// while the first one stays as it is, no other contents of the other required ones make another value. (So it is with
+    /// a certificate and its key: only one key fits.)
+    pub fn led_by_first(self, folder: Arc<Folder>) -> Self {
+        Self { folder: Some(folder), ..self }
+    }
+
+    pub(super) fn folder(&self) -> Option<&Folder> {
+        self.folder.as_deref()
     }
 
     pub fn required(&self) -> &[PathBuf] {
@@ -69,8 +86,18 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
+    /// `stat`, and nothing but: what the standard library asks for besides, the time of birth, is kept elsewhere in the
+    /// kernel's memory than the rest, and a rarely used certificate's is in no cache.
     pub fn of(path: &Path) -> io::Result<Self> {
-        std::fs::metadata(path).map(|metadata| Self::from(&metadata))
+        with_terminated(path, |path| {
+            let mut status = MaybeUninit::<libc::stat>::uninit();
+            // SAFETY: the path ends with a NUL and outlives the call, and `status` has room for what stat(2) writes.
+            if unsafe { libc::stat(path.as_ptr(), status.as_mut_ptr()) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: stat(2) has succeeded, so it has filled all of it.
+            Ok(Self::from(&unsafe { status.assume_init() }))
+        })
     }
 
     /// Whether it is the same file or folder, in whatever state.
@@ -93,10 +120,22 @@ impl FileIdentity {
     }
 }
 
+impl From<&libc::stat> for FileIdentity {
+    // On some targets these fields have other types.
+    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+    fn from(status: &libc::stat) -> Self {
+        Self {
+            device: status.st_dev as u64,
+            inode: status.st_ino as u64,
+            size: status.st_size as u64,
+            modified: nanoseconds(status.st_mtime as i64, status.st_mtime_nsec as i64),
+            changed: nanoseconds(status.st_ctime as i64, status.st_ctime_nsec as i64),
+        }
+    }
+}
+
 impl From<&Metadata> for FileIdentity {
     fn from(metadata: &Metadata) -> Self {
-        let nanoseconds =
-            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -104,6 +143,27 @@ impl From<&Metadata> for FileIdentity {
             modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
             changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+/// Paths that are no longer are terminated without an allocation.
+const USUAL_PATH: usize = 384;
+
+fn with_terminated<T>(path: &Path, call: impl FnOnce(&CStr) -> io::Result<T>) -> io::Result<T> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let mut buffer = [0u8; USUAL_PATH];
+    match buffer.get_mut(..bytes.len()) {
+        // The last byte of the buffer stays NUL.
+        Some(place) if bytes.len() < USUAL_PATH => {
+            place.copy_from_slice(bytes);
+            let terminated = buffer.get(..=bytes.len()).unwrap_or_default();
+            call(CStr::from_bytes_with_nul(terminated).map_err(|_| io::ErrorKind::InvalidInput)?)
+        }
+        _ => call(&CString::new(bytes)?),
     }
 }
 
@@ -129,6 +189,52 @@ impl Seen {
 /// Whether every path still leads to what was seen before: one `stat` each, no allocation.
 pub(crate) fn unchanged(files: &Files, seen: &[Seen]) -> bool {
     files.paths.iter().zip(seen).all(|(path, seen)| Seen::at(path) == *seen)
+}
+
+/// Which of the files have to be looked at while no entry of their folder changes: a bit each, from the lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Watched(pub(super) u16);
+
+impl Watched {
+    /// Files beyond the bits there are always have to be.
+    fn has(self, position: usize) -> bool {
+        u32::try_from(position)
+            .ok()
+            .and_then(|bits| self.0.checked_shr(bits))
+            .is_none_or(|rest| rest & 1 == 1)
+    }
+
+    fn with(self, position: usize) -> Self {
+        let bit = u32::try_from(position).ok().and_then(|bits| 1u16.checked_shl(bits));
+        Self(self.0 | bit.unwrap_or(0))
+    }
+}
+
+/// The same as [`unchanged`] for files that are led by the first, and if so, which of them suffice from then on: the first
+/// one; optional ones that are there, whose settings can be rewritten in place; and links, since what is behind them
+/// changes without their folder. That leaves out what is absent, and a key, unless it is a link.
+pub(super) fn unchanged_led(files: &Files, seen: &[Seen]) -> Option<Watched> {
+    let mut watched = Watched(1);
+    for (position, (path, seen)) in files.paths.iter().zip(seen).enumerate() {
+        let (now, rests) = match std::fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_symlink() => (Seen::at(path), false),
+            Ok(metadata) => (Seen::File(FileIdentity::from(&metadata)), position < files.required),
+            Err(error) => (Seen::Nothing(error.kind()), error.kind() == io::ErrorKind::NotFound),
+        };
+        if now != *seen {
+            return None;
+        }
+        if !rests {
+            watched = watched.with(position);
+        }
+    }
+    Some(watched)
+}
+
+/// Whether those of the paths still lead to what was seen before.
+pub(super) fn unchanged_of(files: &Files, seen: &[Seen], watched: Watched) -> bool {
+    let mut all = files.paths.iter().zip(seen).enumerate();
+    all.all(|(position, (path, seen))| !watched.has(position) || Seen::at(path) == *seen)
 }
 
 /// A file's bytes. Not `Debug`: it may hold a private key.
@@ -400,5 +506,50 @@ mod tests {
         // SAFETY: `name` is a NUL-terminated path that outlives the call.
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
         assert!(matches!(read_alone(&pipe, 10), Err(ReadError::NotAFile { .. })));
+    }
+
+    #[test]
+    fn absent_files_and_plain_keys_rest_on_their_folder_and_links_do_not() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let files = Files::new(vec![path("a.crt"), path("a.key")], vec![path("a.toml"), path("a.ocsp")]);
+        std::fs::write(path("a.crt"), "1").unwrap();
+        std::fs::write(path("a.key"), "1").unwrap();
+        let watched = || unchanged_led(&files, &read_together(&files, 10).seen);
+        assert_eq!(watched(), Some(Watched(0b0001)));
+        std::fs::write(path("a.toml"), "").unwrap();
+        assert_eq!(watched(), Some(Watched(0b0101)));
+        std::os::unix::fs::symlink("nowhere", path("a.ocsp")).unwrap();
+        assert_eq!(watched(), Some(Watched(0b1101)));
+        std::fs::rename(path("a.key"), path("key")).unwrap();
+        std::os::unix::fs::symlink("key", path("a.key")).unwrap();
+        assert_eq!(watched(), Some(Watched(0b1111)));
+
+        let seen = read_together(&files, 10).seen;
+        std::fs::write(path("key"), "22").unwrap();
+        assert_eq!(unchanged_led(&files, &seen), None);
+        assert!(!unchanged_of(&files, &seen, Watched(0b0010)));
+        assert!(unchanged_of(&files, &seen, Watched(0b1101)));
+        assert!(Watched(0).has(16), "no bit, no rest");
+    }
+
+    #[test]
+    fn a_path_of_any_length_has_the_identity_that_the_standard_library_tells() {
+        let root = tempfile::tempdir().unwrap();
+        let mut path = root.path().to_owned();
+        for _ in 0..20 {
+            path.push("a-folder-with-a-long-name");
+            std::fs::create_dir(&path).unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert_eq!(FileIdentity::of(&path).unwrap(), FileIdentity::from(&metadata));
+        }
+        assert!(path.as_os_str().len() > USUAL_PATH);
+        for (path, kind) in [
+            (root.path().join("none"), io::ErrorKind::NotFound),
+            (PathBuf::from("a\0b"), io::ErrorKind::InvalidInput),
+            (PathBuf::from(""), io::ErrorKind::NotFound),
+        ] {
+            assert_eq!(FileIdentity::of(&path).unwrap_err().kind(), kind, "{path:?}");
+        }
     }
 }

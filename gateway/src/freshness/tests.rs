@@ -87,9 +87,19 @@ const WAIT: Duration = Duration::from_secs(20);
 
 impl Fixture {
     async fn new() -> Self {
+        Self::with(|files, _| Files::from(files)).await
+    }
+
+    /// As with a certificate and its key: the second file has to fit the first.
+    async fn led() -> Self {
+        Self::with(|files, folder| Files::from(files).led_by_first(Folders::default().at(folder))).await
+    }
+
+    async fn with(files: impl FnOnce(Vec<PathBuf>, &Path) -> Files) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let files: Vec<_> = ["a", "b"].iter().map(|name| folder.path().join(name)).collect();
-        put(&files, "1");
+        let paths: Vec<_> = ["a", "b"].iter().map(|name| folder.path().join(name)).collect();
+        put(&paths, "1");
+        let files = files(paths, folder.path());
         let numbers = Numbers::new();
         let fresh = Fresh::load(files, 100, numbers.clone(), Handle::current()).await.unwrap();
         let fixture = Self { folder, numbers, fresh };
@@ -306,11 +316,79 @@ async fn files_that_could_not_be_loaded_are_worth_another_try_once_they_change()
     assert!(refused.is_worth_retrying());
 }
 
+/// Those that a folder vouches for.
+#[tokio::test]
+async fn files_that_are_led_by_the_first_are_noticed_where_they_matter() {
+    let fixture = Fixture::led().await;
+    let second = fixture.fresh.files()[1].clone();
+    let vouched = || async {
+        while fixture.fresh.state.load().rest.0.load(Ordering::SeqCst) == 0 {
+            fixture.fresh.ensure(WAIT).await;
+        }
+    };
+    let mut number = 1u64;
+    for put in [
+        &(|number: u64| fixture.put(&number.to_string())) as &dyn Fn(u64),
+        &|number| {
+            fixture.fresh.files().iter().for_each(|file| std::fs::write(file, number.to_string()).unwrap())
+        },
+        &|number| {
+            fixture.fresh.files().iter().rev().for_each(|file| {
+                std::fs::write(file, number.to_string()).unwrap();
+            })
+        },
+        &|number| {
+            std::fs::remove_file(&second).unwrap();
+            fixture.put(&number.to_string());
+        },
+    ] {
+        vouched().await;
+        number += 1;
+        put(number);
+        assert!(matches!(fixture.fresh.ensure(WAIT).await, Outcome::Reloaded));
+        assert_eq!(*fixture.fresh.current(), number);
+    }
+
+    // In its place, and gone.
+    vouched().await;
+    fixture.put_one(1, "bad");
+    assert!(matches!(fixture.fresh.ensure(WAIT).await, Outcome::KeptLastGood(_)));
+    fixture.put_one(1, &number.to_string());
+    vouched().await;
+    std::fs::remove_file(&second).unwrap();
+    assert!(matches!(fixture.fresh.ensure(WAIT).await, Outcome::Gone(_)));
+    fixture.put_one(1, &number.to_string());
+
+    // Written in place, it is left to the scan.
+    vouched().await;
+    std::fs::write(&second, "bad").unwrap();
+    assert!(matches!(fixture.fresh.ensure(WAIT).await, Outcome::Unchanged));
+    assert!(fixture.fresh.has_changed());
+
+    // Behind a link nothing rests.
+    fixture.put_one(1, &number.to_string());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("b");
+    std::fs::rename(&second, &target).unwrap();
+    std::os::unix::fs::symlink(&target, &second).unwrap();
+    vouched().await;
+    std::fs::write(&target, "bad").unwrap();
+    assert!(matches!(fixture.fresh.ensure(WAIT).await, Outcome::KeptLastGood(_)));
+}
+
 /// The claim at the top of the module, with updates as fast as they come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_gets_a_value_older_than_the_last_update_that_was_complete_when_they_asked() {
+    nobody_gets_an_older_value(Fixture::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_gets_an_older_value_where_the_first_file_leads() {
+    nobody_gets_an_older_value(Fixture::led().await).await;
+}
+
+async fn nobody_gets_an_older_value(fixture: Fixture) {
     const UPDATES: u64 = 2_000;
-    let fixture = Fixture::new().await;
     let complete = Arc::new(AtomicU64::new(1));
     let clock = UpdateClock::new();
     let (files, done, updates) = (fixture.fresh.files().to_vec(), complete.clone(), clock.clone());

@@ -1,18 +1,18 @@
-//! rustls configurations: one for each certificate and listener, built on first use and kept by each worker.
+//! rustls configurations: a template for each listener, kept by each worker, and a copy of it for each handshake.
 //!
 //! A `ServerConfig` holds exactly one certificate: the choice was made before rustls is asked, so its resolver has
-//! nothing to decide. It looks up the OCSP staple of the moment, which changes without the certificate. Tickets come from
-//! the listener's [`Trust`], which pairs them with its client-certificate settings: a ticket issued under one setting can
-//! not be opened under another.
+//! nothing to decide. Tickets come from the listener's [`Trust`], which pairs them with its client-certificate settings: a
+//! ticket issued under one setting can not be opened under another.
 //!
-//! Kept rather than built per handshake: building one allocates a dozen times and checks its groups and suites. An entry
-//! is dropped when its certificate is replaced, all of them when a snapshot is, and all of them when there are too many,
-//! which costs the next handshake of each certificate one build.
+//! A template is built rather than each configuration, since building one checks its groups and suites; it goes with the
+//! snapshot that it was built for. The copy costs a handshake a dozen counters and a handful of allocations, the chain
+//! among them. Rejected: one configuration for each certificate, kept until the certificate is replaced. It saves the
+//! copy, and with thousands of certificates costs more than that: each handshake then reads a configuration, a resolver and
+//! a chain of its own from memory that no cache holds any more, where the copy is made in memory that was in use a
+//! moment ago, and all leaves share the issuers that it copies.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -20,12 +20,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::certificate::Certificate;
-use crate::certificate::ocsp::Staple;
 use crate::config::{Listener, TlsVersion};
 use crate::trust::Trust;
-
-/// Certificates whose configurations one worker keeps.
-const KEPT: usize = 4096;
 
 /// Tickets sent after a TLS 1.3 handshake: browsers open several connections at once and use each ticket once
 /// (RFC 8446 appendix C.4). nginx and OpenSSL send two as well.
@@ -41,14 +37,12 @@ pub struct ServerConfigs {
 #[derive(Default)]
 struct Kept {
     generation: u64,
-    /// By the id of the certificate; one for each listener that answered with it.
-    configs: HashMap<String, Vec<Entry>>,
+    templates: Vec<Template>,
 }
 
-struct Entry {
-    certificate: Arc<Certificate>,
+struct Template {
     listener: Arc<Listener>,
-    config: Arc<ServerConfig>,
+    config: ServerConfig,
 }
 
 impl ServerConfigs {
@@ -59,43 +53,39 @@ impl ServerConfigs {
     /// The configuration that answers with this certificate on this listener of the snapshot of this generation.
     pub fn of(
         &self,
-        certificate: &Arc<Certificate>,
+        certificate: &Certificate,
         listener: &Arc<Listener>,
         trust: &Trust,
         generation: u64,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = self.template(listener, trust, generation)?;
+        config.cert_resolver = Arc::new(Admitted::new(certificate));
+        Ok(Arc::new(config))
+    }
+
+    fn template(
+        &self,
+        listener: &Arc<Listener>,
+        trust: &Trust,
+        generation: u64,
+    ) -> Result<ServerConfig, rustls::Error> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.generation < generation {
-            *kept = Kept { generation, configs: HashMap::new() };
+            *kept = Kept { generation, templates: Vec::new() };
         }
-        let entries = kept.configs.get_mut(certificate.id());
-        if let Some(entries) = entries {
-            entries.retain(|entry| Arc::ptr_eq(&entry.certificate, certificate));
-            if let Some(entry) = entries.iter().find(|entry| Arc::ptr_eq(&entry.listener, listener)) {
-                return Ok(Arc::clone(&entry.config));
-            }
+        let mut templates = kept.templates.iter();
+        if let Some(template) = templates.find(|template| Arc::ptr_eq(&template.listener, listener)) {
+            return Ok(template.config.clone());
         }
-        let config = Arc::new(self.build(certificate, listener, trust)?);
+        let config = self.build(listener, trust)?;
         // A connection that is still on an older snapshot is served, and leaves nothing behind.
         if kept.generation == generation {
-            if kept.configs.len() >= KEPT {
-                kept.configs.clear();
-            }
-            kept.configs.entry(certificate.id().to_owned()).or_default().push(Entry {
-                certificate: Arc::clone(certificate),
-                listener: Arc::clone(listener),
-                config: Arc::clone(&config),
-            });
+            kept.templates.push(Template { listener: Arc::clone(listener), config: config.clone() });
         }
         Ok(config)
     }
 
-    fn build(
-        &self,
-        certificate: &Arc<Certificate>,
-        listener: &Listener,
-        trust: &Trust,
-    ) -> Result<ServerConfig, rustls::Error> {
+    fn build(&self, listener: &Listener, trust: &Trust) -> Result<ServerConfig, rustls::Error> {
         let versions: &[&SupportedProtocolVersion] = match listener.minimum_tls {
             TlsVersion::Tls12 => &[&TLS13, &TLS12],
             TlsVersion::Tls13 => &[&TLS13],
@@ -103,7 +93,7 @@ impl ServerConfigs {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(versions)?
             .with_client_cert_verifier(trust.verifier())
-            .with_cert_resolver(Arc::new(Admitted::new(certificate)));
+            .with_cert_resolver(Arc::new(Nobody));
         config.alpn_protocols = listener.alpn.iter().map(|protocol| protocol.alpn_id().to_vec()).collect();
         config.ticketer = trust.ticketer();
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -114,49 +104,31 @@ impl ServerConfigs {
     }
 }
 
-/// The one certificate that the policies admitted.
+/// The one certificate that the policies admitted, with the staple of the moment.
 #[derive(Debug)]
-struct Admitted {
-    certificate: Arc<Certificate>,
-    plain: Arc<CertifiedKey>,
-    /// rustls wants the staple within the key. Joined once for each staple, not for each handshake.
-    stapled: ArcSwapOption<Stapled>,
-}
-
-#[derive(Debug)]
-struct Stapled {
-    staple: Arc<Staple>,
-    key: Arc<CertifiedKey>,
-}
+struct Admitted(Arc<CertifiedKey>);
 
 impl Admitted {
-    fn new(certificate: &Arc<Certificate>) -> Self {
-        Self {
-            certificate: Arc::clone(certificate),
-            plain: Arc::new(certificate.certified_key()),
-            stapled: ArcSwapOption::empty(),
-        }
-    }
-
-    /// The key with the staple that holds now, if there is one.
-    fn key(&self) -> Arc<CertifiedKey> {
-        let Some(staple) = self.certificate.staple() else { return Arc::clone(&self.plain) };
-        if let Some(stapled) = self.stapled.load().as_deref()
-            && Arc::ptr_eq(&stapled.staple, &staple)
-        {
-            return Arc::clone(&stapled.key);
-        }
-        let mut key = CertifiedKey::clone(&self.plain);
-        key.ocsp = Some(staple.der().to_vec());
-        let key = Arc::new(key);
-        self.stapled.store(Some(Arc::new(Stapled { staple, key: Arc::clone(&key) })));
-        key
+    fn new(certificate: &Certificate) -> Self {
+        let mut key = certificate.certified_key();
+        key.ocsp = certificate.staple().map(|staple| staple.der().to_vec());
+        Self(Arc::new(key))
     }
 }
 
 impl ResolvesServerCert for Admitted {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.key())
+        Some(Arc::clone(&self.0))
+    }
+}
+
+/// A template's place for the certificate.
+#[derive(Debug)]
+struct Nobody;
+
+impl ResolvesServerCert for Nobody {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
     }
 }
 
@@ -166,16 +138,12 @@ mod tests {
     use crate::certificate::ocsp::test_responder::stapled_by_turns;
 
     #[test]
-    fn a_key_is_joined_with_each_staple_once() {
+    fn each_handshake_gets_the_staple_of_its_moment() {
         let (certificate, mut next_staple) = stapled_by_turns();
-        let admitted = Admitted::new(&certificate);
-        let plain = admitted.key();
-        assert!(plain.ocsp.is_none() && Arc::ptr_eq(&plain, &admitted.key()));
+        assert!(Admitted::new(&certificate).0.ocsp.is_none());
         for _ in 0..3 {
             let staple = next_staple();
-            let stapled = admitted.key();
-            assert_eq!(stapled.ocsp, Some(staple));
-            assert!(Arc::ptr_eq(&stapled, &admitted.key()), "no work where nothing changed");
+            assert_eq!(Admitted::new(&certificate).0.ocsp, Some(staple));
         }
     }
 }

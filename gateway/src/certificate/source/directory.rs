@@ -15,6 +15,8 @@
 //! | `name.pem` + `name-key.pem` | `name` | mkcert |
 //! | `name.pem` with both inside | `name` | HAProxy |
 //!
+//! Of certbot's whole folder, `/etc/letsencrypt`, only `live` is looked at.
+//!
 //! Names that begin with a dot are left out: Kubernetes keeps `..data` and the dated folders there, and editors their
 //! copies. A pair in the source's own folder takes the name of the source where the table says "the folder".
 //!
@@ -27,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::freshness::file::file_clock;
-use crate::freshness::{FileIdentity, Files};
+use crate::freshness::{FileIdentity, Files, Folders};
 
 /// Folders within folders. Deeper ones are reported and left out; certbot and Kubernetes need 2.
 const MAX_DEPTH: usize = 8;
@@ -47,6 +49,16 @@ impl Candidate {
     /// Everything that is read of this pair.
     pub fn all_files(&self, with_ocsp: bool) -> Files {
         Files::new(self.files.clone(), self.beside(with_ocsp))
+    }
+
+    /// The same for a pair that is kept fresh: the chain leads, since no key but its own goes with it.
+    pub fn kept_files(&self, with_ocsp: bool, folders: &Folders) -> Files {
+        let files = self.all_files(with_ocsp);
+        let folder = self.files.first().and_then(|first| first.parent());
+        match folder.filter(|folder| self.files.iter().all(|file| file.parent() == Some(folder))) {
+            Some(folder) => files.led_by_first(folders.at(folder)),
+            None => files,
+        }
     }
 
     /// Where settings and, if wanted, OCSP responses for this pair would be: named like the file of the certificate, with
@@ -106,6 +118,8 @@ pub struct Tree {
 
 #[derive(Debug)]
 struct Folder {
+    /// Which folder it was when it was listed.
+    which: FileIdentity,
     /// `None` if it may have changed since without showing it: it is listed again.
     identity: Option<FileIdentity>,
     children: Vec<PathBuf>,
@@ -154,6 +168,11 @@ impl Tree {
         Ok(look)
     }
 
+    /// The folders that could be listed, and which they were.
+    pub fn folders(&self) -> Vec<(PathBuf, FileIdentity)> {
+        self.folders.iter().map(|(path, folder)| (path.clone(), folder.which)).collect()
+    }
+
     /// The id of a pair, by its files.
     pub fn id_of(&self, files: &[PathBuf]) -> Result<Arc<str>, LeftOut> {
         let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -195,9 +214,11 @@ impl Tree {
             folder.look = self.looks;
             return Ok(Some(identity));
         }
-        let (names, children) = list(path, look)?;
+        let (names, mut children) = list(path, look)?;
+        leave_out_certbots_own(&mut children);
         let settled = identity.is_settled(clock);
-        let folder = Folder { identity: settled.then_some(identity), children, look: self.looks };
+        let which = identity;
+        let folder = Folder { which, identity: settled.then_some(identity), children, look: self.looks };
         self.folders.insert(path.to_owned(), folder);
         look.listed.insert(path.to_owned());
         self.classify(path, &names, look);
@@ -262,6 +283,15 @@ impl Tree {
             true => Ok(id.into()),
             false => Err(LeftOut::LongId { path: folder.to_owned() }),
         }
+    }
+}
+
+/// certbot's whole folder, `/etc/letsencrypt`: what is served are the links in `live`. `archive` keeps what they lead to
+/// and all that was served before, under numbers; the others hold keys without certificates.
+fn leave_out_certbots_own(children: &mut Vec<PathBuf>) {
+    let is = |path: &PathBuf, names: &[&str]| names.iter().any(|name| path.ends_with(name));
+    if ["live", "archive", "renewal"].iter().all(|name| children.iter().any(|child| is(child, &[name]))) {
+        children.retain(|child| !is(child, &["accounts", "archive", "csr", "keys"]));
     }
 }
 
@@ -468,6 +498,40 @@ mod tests {
         touch(elsewhere.path(), &["later/b.pem", "file.pem"]);
         let look = tree.look().unwrap();
         assert_eq!(ids(&look), expected(&[("later/b", &["b.pem"])]));
+        assert!(look.left_out.is_empty(), "{:?}", look.left_out);
+    }
+
+    #[test]
+    fn of_certbots_whole_folder_what_is_live_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let parts = ["cert", "chain", "fullchain", "privkey"];
+        for part in parts {
+            touch(
+                root.path(),
+                &[&format!("archive/a.example/{part}1.pem"), &format!("archive/a.example/{part}2.pem")],
+            );
+        }
+        touch(
+            root.path(),
+            &[
+                "accounts/acme-v02.api.letsencrypt.org/directory/1/private_key.json",
+                "cli.ini",
+                "csr/0000_csr-certbot.pem",
+                "keys/0000_key-certbot.pem",
+                "live/README",
+                "live/a.example/README",
+                "options-ssl-nginx.conf",
+                "renewal/a.example.conf",
+                "renewal-hooks/deploy/reload.sh",
+            ],
+        );
+        for part in parts {
+            let target = format!("../../archive/a.example/{part}2.pem");
+            std::os::unix::fs::symlink(target, root.path().join(format!("live/a.example/{part}.pem")))
+                .unwrap();
+        }
+        let look = tree(root.path()).look().unwrap();
+        assert_eq!(ids(&look), expected(&[("live/a.example", &["fullchain.pem", "privkey.pem"])]));
         assert!(look.left_out.is_empty(), "{:?}", look.left_out);
     }
 

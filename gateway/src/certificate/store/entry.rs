@@ -1,7 +1,7 @@
 //! One pair of the store, live or refused, and how it is loaded.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use tracing::{info, warn};
@@ -16,10 +16,22 @@ use crate::freshness::{Change, Contents, Fresh, Load, LoadFuture, NotLoaded, Rea
 use crate::telemetry::{error_chain, one_line};
 
 /// A pair that went live.
-pub(super) struct Entry {
+pub(in crate::certificate) struct Entry {
     pub(super) id: Arc<str>,
     pub(super) source: Arc<CertificateSource>,
     pub(super) fresh: Arc<Fresh<Certificate>>,
+    /// Whether it is the one that is found by its id.
+    pub(super) is_live: AtomicBool,
+}
+
+impl Entry {
+    pub(super) fn new(
+        id: Arc<str>,
+        source: Arc<CertificateSource>,
+        fresh: Arc<Fresh<Certificate>>,
+    ) -> Arc<Self> {
+        Arc::new(Self { id, source, fresh, is_live: AtomicBool::new(false) })
+    }
 }
 
 /// A pair that never did.
@@ -55,9 +67,9 @@ impl CertificateStore {
             return Err(refused(candidate, Arc::new(reason), None));
         }
         let loader = Arc::new(Loader::new(source, &candidate.id, self));
-        let files = candidate.all_files(source.config.ocsp != Ocsp::Off);
+        let files = candidate.kept_files(source.config.ocsp != Ocsp::Off, &self.folders);
         match Fresh::load_blocking(files, MAX_FILE_SIZE, loader, self.background.clone()) {
-            Ok(fresh) => Ok(Arc::new(Entry { id: candidate.id, source: source.config.clone(), fresh })),
+            Ok(fresh) => Ok(Entry::new(candidate.id, source.config.clone(), fresh)),
             Err(not_loaded) => Err(refused(candidate, not_loaded.reason.clone(), Some(not_loaded))),
         }
     }

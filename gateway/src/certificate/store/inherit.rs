@@ -76,6 +76,6 @@ impl CertificateStore {
         let certificate = Arc::new(heirloom.certificate.under(Arc::clone(&id), source.config.serve_expired));
         self.stapler.adopt(&certificate, source.config.ocsp);
         let fresh = self.resume(source, &id, certificate, not_loaded);
-        Some(Arc::new(Entry { id, source: Arc::clone(&source.config), fresh }))
+        Some(Entry::new(id, Arc::clone(&source.config), fresh))
     }
 }

@@ -34,6 +34,9 @@ const TURN: Duration = Duration::from_millis(100);
 /// How long [`CertificateStore::rescan`] waits for sources whose file system does not answer. Their scans go on.
 const RESCAN: Duration = Duration::from_secs(30);
 
+/// Threads that read and judge pairs at once, for each processor: while one waits for the disk, others judge.
+const READERS: usize = 8;
+
 /// Pairs that are looked at in one go: less than a millisecond.
 const BATCH: usize = 256;
 
@@ -397,8 +400,8 @@ impl CertificateStore {
         self.sources.get(position).is_some_and(|source| source.scans.begun.load(Ordering::SeqCst) > 0)
     }
 
-    /// Runs `work` on every item, as many at a time as there are processors, each on a thread that may block, and returns
-    /// the results in no order.
+    /// Runs `work` on every item, several at a time for each processor, each on a thread that may block, and returns the
+    /// results in no order.
     pub(super) async fn each_blocking<I, O>(
         &self,
         items: Vec<I>,
@@ -408,7 +411,8 @@ impl CertificateStore {
         I: Send + 'static,
         O: Send + 'static,
     {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = processors.saturating_mul(READERS).min(items.len());
         let items = Arc::new(Mutex::new(items.into_iter()));
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..workers {

@@ -316,9 +316,9 @@ impl CertificateStore {
     fn find_duplicates(&self, findings: &mut Vec<Finding>) {
         // Told once per set of certificates, however many names they share.
         let mut shared: BTreeMap<Vec<Arc<str>>, Vec<Arc<str>>> = BTreeMap::new();
-        for (name, entries) in self.by_name.entries().filter(|(_, entries)| entries.len() > 1) {
+        for (name, entries) in self.by_name.entries().filter(|(_, entries)| entries.all().len() > 1) {
             let mut by_kind: Vec<(KeyAlgorithm, Vec<Arc<str>>)> = Vec::new();
-            for entry in entries.iter() {
+            for entry in entries.all().iter() {
                 let kind = entry.fresh.current().key_algorithm();
                 match by_kind.iter_mut().find(|(other, _)| *other == kind) {
                     Some((_, ids)) => ids.push(entry.id.clone()),
