@@ -13,8 +13,10 @@ use std::time::Duration;
 
 pub mod error;
 pub mod file;
+pub mod outgoing_http;
 
 pub use error::ConfigError;
+pub use outgoing_http::{AllowedHost, HostPattern, OutgoingHttp};
 
 /// The policy in the binary: asked after the last configured one. No configured policy can have its name.
 pub const EMBEDDED_POLICY: &str = "server-name";
@@ -209,6 +211,10 @@ pub struct Policy {
     /// Bytes of linear memory of one instance.
     pub memory: usize,
     pub instances: Instances,
+    /// Calls under way at once, on all workers.
+    pub concurrency: u32,
+    /// Lines of the policy that reach the log in a second.
+    pub log_rate: u32,
     pub on_error: OnError,
     /// How long a handshake waits for the reload of a changed plugin before the last good one judges it.
     pub reload_wait: Duration,
@@ -216,6 +222,8 @@ pub struct Policy {
     pub grants: Vec<Grant>,
     /// For the grant `key-value`.
     pub key_value: KeyValue,
+    /// For the grant `http`, and only with it.
+    pub http: Option<OutgoingHttp>,
 }
 
 /// An interface of `handfast:policy` that a policy has by the operator's leave only.
@@ -225,6 +233,8 @@ pub enum Grant {
     Counter,
     /// A store that all instances of the policy share.
     KeyValue,
+    /// Calls to hosts of a list.
+    Http,
 }
 
 /// How much a policy may keep.
@@ -250,6 +260,8 @@ pub enum OnError {
     Reject,
     /// The next policy decides, as if this one had passed.
     Next,
+    /// The last version before it that gave a verdict decides; without one, as with `Reject`.
+    LastGood,
 }
 
 /// A named set of endpoints that speak HTTP.

@@ -19,7 +19,7 @@ mod expiry;
 mod policies;
 
 pub use expiry::Expiry;
-pub use policies::PolicyCounts;
+pub use policies::{HttpCounters, HttpUse, PolicyCounts};
 
 use expiry::ExpiryCollector;
 use policies::PolicyCollector;
@@ -52,6 +52,8 @@ pub struct Metrics {
     handshake_duration: Histogram,
     policy_calls: Family<Labels, Counter>,
     policy_duration: Family<Labels, Histogram, PolicyBuckets>,
+    policy_last_good: Family<Labels, Counter>,
+    policy_http: Family<Labels, Counter>,
     policies: PolicyCollector,
     requests: Family<Labels, Counter>,
     request_duration: Family<Labels, Histogram, RequestBuckets>,
@@ -74,6 +76,8 @@ impl Metrics {
             handshake_duration: Histogram::new(HANDSHAKE_SECONDS),
             policy_calls: Family::default(),
             policy_duration: Family::new_with_constructor(PolicyBuckets),
+            policy_last_good: Family::default(),
+            policy_http: Family::default(),
             policies: PolicyCollector::default(),
             requests: Family::default(),
             request_duration: Family::new_with_constructor(RequestBuckets),
@@ -105,6 +109,16 @@ impl Metrics {
             "Wall-clock time of one call of a policy hook",
             Unit::Seconds,
             metrics.policy_duration.clone(),
+        );
+        registry.register(
+            "policy_last_good",
+            "Calls that the last good version of a policy answered, the newest having no verdict",
+            metrics.policy_last_good.clone(),
+        );
+        registry.register(
+            "policy_http_calls",
+            "Outgoing HTTP calls of policies by outcome",
+            metrics.policy_http.clone(),
         );
         registry.register("requests", "Requests by upstream and status class", metrics.requests.clone());
         registry.register_with_unit(
@@ -163,8 +177,14 @@ impl Metrics {
             succeeded: self.policy_calls.get_or_create_owned(&with_outcome(&labels, "ok")),
             duration: self.policy_duration.get_or_create_owned(&labels),
             calls: self.policy_calls.clone(),
+            last_good: self.policy_last_good.clone(),
             labels,
         }
+    }
+
+    /// The counters of one policy's outgoing HTTP.
+    pub fn policy_http(&self, policy: &str) -> HttpCounters {
+        HttpCounters::new(&self.policy_http, policy)
     }
 
     /// The counters of the requests to one upstream; an empty name for those that no upstream saw.
@@ -276,6 +296,7 @@ pub struct PolicyCounters {
     succeeded: Counter,
     duration: Histogram,
     calls: Family<Labels, Counter>,
+    last_good: Family<Labels, Counter>,
     labels: Labels,
 }
 
@@ -287,6 +308,11 @@ impl PolicyCounters {
             "ok" => self.succeeded.inc(),
             _ => self.calls.get_or_create(&with_outcome(&self.labels, outcome)).inc(),
         };
+    }
+
+    /// The last good version is asked in the place of the newest.
+    pub fn last_good(&self) {
+        self.last_good.get_or_create(&self.labels).inc();
     }
 }
 

@@ -23,14 +23,17 @@ use crate::config::{EMBEDDED_POLICY, Listener, OnError};
 use crate::metrics::{Metrics, PolicyCounters};
 
 pub mod decision;
+pub mod http_client;
+pub mod last_good;
 pub mod native;
 pub mod slot;
 
 mod server_name;
 
 use decision::{Decision, Failures};
+use last_good::Version;
 use server_name::Rules;
-use slot::Slot;
+use slot::{Asked, Hook, Slot, outcome};
 
 /// RFC 8446 section 6.2: `internal_error`, for a policy that had no verdict.
 const INTERNAL_ERROR: u8 = 80;
@@ -100,15 +103,17 @@ impl Policies {
             if !policy.hooks().admit {
                 continue;
             }
-            let begun = Instant::now();
-            let answer = policy.admit(Arc::clone(&certificate), Arc::clone(&certificates)).await;
-            slot.counters().admit.call(outcome(&answer), begun.elapsed());
-            match answer {
+            let call = |policy: Arc<Version>| {
+                let (certificate, certificates) = (Arc::clone(&certificate), Arc::clone(&certificates));
+                async move { policy.admit(certificate, certificates).await }
+            };
+            let asked = slot.ask(Hook::Admit, policy, call).await;
+            match asked.answer {
                 Ok(Ok(())) => {}
                 Ok(Err(reason)) => return Err(format!("the policy `{}` refuses it: {reason}", slot.name())),
                 Err(error) => match slot.on_error() {
-                    OnError::Next => slot.report(&error, "admit"),
-                    OnError::Reject => {
+                    OnError::Next => slot.report(&error, Hook::Admit),
+                    OnError::Reject | OnError::LastGood => {
                         return Err(format!("the policy `{}` had no verdict: {error}", slot.name()));
                     }
                 },
@@ -232,20 +237,26 @@ impl Chain {
             if !policy.hooks().select {
                 continue;
             }
-            let called = Instant::now();
-            let answer =
-                policy.select(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates)).await;
-            let answer = answer.and_then(|decision| self.known(decision, certificates.as_ref()));
-            slot.counters().select.call(outcome(&answer), called.elapsed());
+            let call = |policy: Arc<Version>| {
+                let (connection, hello) = (Arc::clone(connection), Arc::clone(hello));
+                async move {
+                    let answer = policy.select(connection, hello, Arc::clone(certificates)).await;
+                    answer.and_then(|decision| self.known(decision, certificates.as_ref()))
+                }
+            };
+            let Asked { answer, by: policy, instead_of } = slot.ask(Hook::Select, policy, call).await;
+            if let Some(error) = &instead_of {
+                failures.add(slot.name(), error);
+            }
             match answer {
                 Ok(plugin_host::Decision { verdict: Verdict::Pass, .. }) => {}
                 Ok(decision) => {
                     return selection(decision, slot.name(), Some(policy.digest()), begun, failures);
                 }
                 Err(error) => {
-                    slot.report(&error, "select");
+                    slot.report(&error, Hook::Select);
                     failures.add(slot.name(), &error);
-                    if slot.on_error() == OnError::Reject {
+                    if slot.on_error() != OnError::Next {
                         return without_verdict(slot.name(), policy.digest(), &error, begun, failures);
                     }
                 }
@@ -335,11 +346,16 @@ impl Chain {
             if !policy.hooks().validate {
                 continue;
             }
-            let called = Instant::now();
-            let answer = policy
-                .validate(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates), chain.to_vec())
-                .await;
-            slot.counters().validate.call(outcome(&answer), called.elapsed());
+            let call = |policy: Arc<Version>| {
+                let (connection, hello) = (Arc::clone(connection), Arc::clone(hello));
+                async move {
+                    policy.validate(connection, hello, Arc::clone(certificates), chain.to_vec()).await
+                }
+            };
+            let Asked { answer, by: policy, instead_of } = slot.ask(Hook::Validate, policy, call).await;
+            if let Some(error) = &instead_of {
+                failures.add(slot.name(), error);
+            }
             match answer {
                 Ok(Validation::Accept(accepted)) => {
                     policies.push(slot.name().to_owned());
@@ -350,9 +366,9 @@ impl Chain {
                     return Err(Refused { alert, decision });
                 }
                 Err(error) => {
-                    slot.report(&error, "validate");
+                    slot.report(&error, Hook::Validate);
                     failures.add(slot.name(), &error);
-                    if slot.on_error() == OnError::Reject {
+                    if slot.on_error() != OnError::Next {
                         let reason = Some(error.to_string());
                         let decision =
                             Decision::new(slot.name(), Some(policy.digest()), reason, begun, failures);
@@ -412,8 +428,4 @@ fn join(attributes: &mut Vec<(HeaderName, HeaderValue)>, accepted: Vec<plugin_ho
             attributes.push((name, value));
         }
     }
-}
-
-fn outcome<T>(answer: &Result<T, CallError>) -> &'static str {
-    answer.as_ref().map_or_else(CallError::kind, |_| "ok")
 }

@@ -98,6 +98,7 @@ impl Builder {
             instances: plugin_host::Instances::Fresh,
             grants: Vec::new(),
             key_value: plugin_host::KeyValueBounds::default(),
+            http: None,
         };
         let embedded = plugin_host::Policy::new(&plugin, settings).await.map_err(BuildError::Embedded)?;
         Ok(Self { host, embedded: Arc::new(embedded), stapler, background, metrics, generation, last })

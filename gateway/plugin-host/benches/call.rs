@@ -144,6 +144,7 @@ fn policy(plugin: &Plugin, config: &str, instances: Instances) -> Policy {
         instances,
         grants: Vec::new(),
         key_value: KeyValueBounds::default(),
+        http: None,
     };
     runtime().block_on(Policy::new(plugin, settings)).expect("the policy starts")
 }

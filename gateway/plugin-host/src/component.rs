@@ -12,7 +12,7 @@ use wasmtime::component::Component;
 
 use crate::error::LoadError;
 use crate::grant::Grant;
-use crate::imports::wasi;
+use crate::imports::{http, wasi};
 
 /// Which hooks a component exports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Inspection {
             digest: binary.digest.clone(),
             size: binary.size,
             interface_version,
-            grants: imports.iter().filter_map(|import| needed_grant(import)).collect(),
+            grants: needed_grants(&imports),
             imports,
             exports,
             hooks,
@@ -136,21 +136,33 @@ fn refusal(hooks: &Hooks, imports: &[String], exports: &[String]) -> Option<Load
     }
     let unlinked = imports.iter().find(|name| match Interface::parse(name) {
         Some(interface) => !LINKED.contains(&interface.name) && Grant::of_interface(interface.name).is_none(),
-        None => !wasi::stands_in_for(name),
+        None => !wasi::stands_in_for(name) && !http::provides(name),
     });
     unlinked.map(|import| LoadError::Import { import: import.clone(), remedy: remedy(import) })
 }
 
+/// What a policy must be granted to import all these, each once.
+fn needed_grants(imports: &[String]) -> Vec<Grant> {
+    let mut grants: Vec<_> = imports.iter().filter_map(|import| needed_grant(import)).collect();
+    grants.sort_unstable();
+    grants.dedup();
+    grants
+}
+
 /// What a policy must be granted to import this.
 pub(crate) fn needed_grant(import: &str) -> Option<Grant> {
-    Interface::parse(import).and_then(|interface| Grant::of_interface(interface.name))
+    match Interface::parse(import) {
+        Some(interface) => Grant::of_interface(interface.name),
+        None => http::provides(import).then_some(Grant::Http),
+    }
 }
 
 fn remedy(import: &str) -> &'static str {
     if import.starts_with(PACKAGE) {
         "build it against the world `handfast:policy/granted-imports`, which has everything there is"
     } else if import.starts_with("wasi:http/") {
-        "this version of the gateway has no outgoing HTTP for policies; leave it out of the component's world"
+        "of `wasi:http` a policy may be granted `types` and `outgoing-handler` of version 0.2; build for that, and leave \
+         the rest out of the component's world"
     } else if import.starts_with("wasi:") {
         "of WASI a policy has `cli`, `clocks`, `filesystem`, `io`, `random` and `sockets` of version 0.2, most of it \
          empty, so that language runtimes start; build for WASI 0.2, or let the tool that makes the component stub \

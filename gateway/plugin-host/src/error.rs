@@ -182,6 +182,8 @@ pub(crate) enum Stop {
     HostCalls,
     #[error("{0}")]
     Misuse(&'static str),
+    #[error("the handle of the {0} is not valid")]
+    Handle(&'static str),
     #[error("`{0}` is not there for policies, which have no files, sockets or programs")]
     Unavailable(Arc<str>),
     #[error("the configuration was refused")]
@@ -206,7 +208,7 @@ pub(crate) fn call_error(
         Some(Stop::Time) => return CallError::Timeout { limit: limits.timeout },
         Some(Stop::HostCalls) => return CallError::HostCalls { limit: limits.host_calls },
         Some(Stop::Configure(text)) => return CallError::Configure(text.clone()),
-        Some(Stop::Misuse(_) | Stop::Unavailable(_)) | None => {}
+        Some(Stop::Misuse(_) | Stop::Handle(_) | Stop::Unavailable(_)) | None => {}
     }
     if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
         return CallError::Busy(limit.to_string());

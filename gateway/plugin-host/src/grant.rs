@@ -1,31 +1,35 @@
-//! What a policy may import beyond what every policy may: by the operator's leave, one interface each.
+//! What a policy may import beyond what every policy may: by the operator's leave, one interface each, or two of WASI's.
 //!
 //! [`Policy::new`](crate::Policy::new) compares what a component imports with what it was granted, so an import without
 //! a grant is refused where a policy is loaded and not where it is called. The functions themselves are linked for all.
 
-/// An interface of `handfast:policy` that must be granted.
+/// What must be granted: an interface of `handfast:policy`, or outgoing HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grant {
     /// Counters of the policy's own at `/metrics`.
     Counter,
     /// A small store that all instances of the policy share.
     KeyValue,
+    /// Calls to hosts that the operator lists: `wasi:http/types` and `/outgoing-handler`.
+    Http,
 }
 
 impl Grant {
-    const ALL: [Self; 2] = [Self::Counter, Self::KeyValue];
+    /// Those that are interfaces of `handfast:policy`.
+    const INTERFACES: [Self; 2] = [Self::Counter, Self::KeyValue];
 
-    /// As the configuration writes it, which is the name of the interface.
+    /// As the configuration writes it, which is the name of the interface where it is one of ours.
     pub fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
             Self::KeyValue => "key-value",
+            Self::Http => "http",
         }
     }
 
     /// The grant that this interface needs.
     pub(crate) fn of_interface(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|grant| grant.name() == name)
+        Self::INTERFACES.into_iter().find(|grant| grant.name() == name)
     }
 }
 
@@ -34,7 +38,11 @@ pub(crate) fn line(grants: &[Grant]) -> String {
     let mut grants = grants.to_vec();
     grants.sort_unstable();
     grants.dedup();
-    let names = grants.iter().map(|grant| format!("\"{}\"", grant.name()));
+    let names = grants.iter().map(|grant| match grant {
+        // Which hosts is not for a component to say.
+        Grant::Http => format!("{{ {} = [\"HOST\"] }}", grant.name()),
+        Grant::Counter | Grant::KeyValue => format!("\"{}\"", grant.name()),
+    });
     format!("grants = [{}]", names.collect::<Vec<_>>().join(", "))
 }
 
@@ -48,11 +56,13 @@ mod tests {
             line(&[Grant::KeyValue, Grant::Counter, Grant::KeyValue]),
             r#"grants = ["counter", "key-value"]"#
         );
+        assert_eq!(line(&[Grant::Http, Grant::Counter]), r#"grants = ["counter", { http = ["HOST"] }]"#);
     }
 
     #[test]
     fn a_grant_has_the_name_of_its_interface() {
         assert_eq!(Grant::of_interface("key-value"), Some(Grant::KeyValue));
         assert_eq!(Grant::of_interface("log"), None);
+        assert_eq!(Grant::of_interface("http"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The functions a guest may call, and the state of one instance behind them.
 //!
-//! Every function counts itself against the call's limit first. None blocks, and only `certificates.find` may wait.
+//! Every function counts itself against the call's limit first. None blocks, and only `certificates.find` and the waits of
+//! WASI, for a time or a response, may wait.
 //!
 //! # How resources are represented
 //!
@@ -11,6 +12,7 @@
 //! `ResourceTable` would do the same with a `Box<dyn Any>` and a hash set of children per entry.
 
 mod handles;
+pub(crate) mod http;
 pub(crate) mod resources;
 pub(crate) mod wasi;
 
@@ -22,10 +24,12 @@ use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::handles::Handles;
+use self::http::Http;
 use self::resources::{LentCertificate, LentPeerCertificate};
 use self::wasi::Wasi;
 use crate::bindings::handfast::policy::{certificates, clock, counter, key_value, log, random, types};
 use crate::error::Stop;
+use crate::http::HttpClient;
 use crate::kept::Ledger;
 use crate::key_value::KeyValue;
 use crate::limits::{Account, LOG_LINE_BYTES, Limits};
@@ -51,6 +55,7 @@ pub(crate) struct State {
     /// `None` without the grant.
     key_value: Option<Arc<KeyValue>>,
     wasi: Wasi,
+    http: Http,
     /// The last words of the call, for the explanation of a trap.
     said: Option<String>,
 }
@@ -73,7 +78,12 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> Result<Linker<State>> {
 }
 
 impl State {
-    pub(crate) fn new(limits: Limits, ledger: Arc<Ledger>, key_value: Option<Arc<KeyValue>>) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        ledger: Arc<Ledger>,
+        key_value: Option<Arc<KeyValue>>,
+        http: Option<Arc<dyn HttpClient>>,
+    ) -> Self {
         Self {
             account: Account::new(limits),
             subject: Subject::default(),
@@ -82,6 +92,7 @@ impl State {
             ledger,
             key_value,
             wasi: Wasi::default(),
+            http: Http::new(http),
             said: None,
         }
     }
@@ -89,6 +100,7 @@ impl State {
     /// Starts the account of the next call into the guest.
     pub(crate) fn begin(&mut self) {
         self.account.begin();
+        self.http.begin();
         self.said = None;
     }
 
@@ -140,13 +152,13 @@ impl State {
             self.ledger.drop_message();
             return;
         }
-        let policy = self.ledger.policy.as_str();
+        let (ledger, rate) = (&*self.ledger, self.account.limits().log_rate);
         match level {
-            log::Level::Trace => emit!(Level::TRACE, policy, message),
-            log::Level::Debug => emit!(Level::DEBUG, policy, message),
-            log::Level::Info => emit!(Level::INFO, policy, message),
-            log::Level::Warn => emit!(Level::WARN, policy, message),
-            log::Level::Error => emit!(Level::ERROR, policy, message),
+            log::Level::Trace => emit!(Level::TRACE, ledger, rate, message),
+            log::Level::Debug => emit!(Level::DEBUG, ledger, rate, message),
+            log::Level::Info => emit!(Level::INFO, ledger, rate, message),
+            log::Level::Warn => emit!(Level::WARN, ledger, rate, message),
+            log::Level::Error => emit!(Level::ERROR, ledger, rate, message),
         }
     }
 
@@ -291,12 +303,12 @@ fn nanoseconds_since_start() -> u64 {
     u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// One message of a guest, if anybody listens at that level.
+/// One message of a guest, if anybody listens at that level and the policy's rate allows for it.
 macro_rules! emit {
-    ($level:expr, $policy:expr, $message:expr) => {
-        if tracing::enabled!(target: "handfast::policy", $level) {
+    ($level:expr, $ledger:expr, $rate:expr, $message:expr) => {
+        if tracing::enabled!(target: "handfast::policy", $level) && $ledger.takes_line($rate) {
             let message = printable($message, LOG_LINE_BYTES);
-            tracing::event!(target: "handfast::policy", $level, policy = $policy, "{message}");
+            tracing::event!(target: "handfast::policy", $level, policy = $ledger.policy, "{message}");
         }
     };
 }

@@ -10,7 +10,7 @@ use crate::component::{Hooks, Inspection, SUPPORTED, hex};
 use crate::error::LoadError;
 use crate::grant::Grant;
 use crate::host::Host;
-use crate::imports::{State, wasi};
+use crate::imports::{State, http, wasi};
 
 /// A plugin without configuration. Cheap to clone.
 #[derive(Clone)]
@@ -107,7 +107,7 @@ fn link(
     component: &Component,
     inspection: &Inspection,
 ) -> wasmtime::Result<InstancePre<State>> {
-    if !inspection.imports.iter().any(|import| wasi::stands_in_for(import)) {
+    if !inspection.imports.iter().any(|import| wasi::stands_in_for(import) || http::provides(import)) {
         return linker.instantiate_pre(component);
     }
     let mut linker = linker.clone();

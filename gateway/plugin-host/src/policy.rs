@@ -27,6 +27,7 @@ use self::idle::Idle;
 use crate::component::{Hooks, needed_grant};
 use crate::error::{CallError, LoadError, Stop, call_error};
 use crate::grant::{self, Grant};
+use crate::http::HttpClient;
 use crate::imports::{State, Subject};
 use crate::kept::{Counted, Ledger};
 use crate::key_value::{KeyValue, KeyValueBounds};
@@ -48,6 +49,8 @@ pub struct PolicySettings {
     pub grants: Vec<Grant>,
     /// For the grant `key-value`.
     pub key_value: KeyValueBounds,
+    /// For the grant `http`: who makes the calls. With the grant and without this one, each call fails.
+    pub http: Option<Arc<dyn HttpClient>>,
 }
 
 /// How long an instance lives.
@@ -71,6 +74,7 @@ pub struct Policy {
     idle: Option<Idle>,
     ledger: Arc<Ledger>,
     key_value: Option<Arc<KeyValue>>,
+    http: Option<Arc<dyn HttpClient>>,
 }
 
 /// JSON that a policy gets; `wit/v1`, interface `configure`.
@@ -82,7 +86,7 @@ impl Policy {
     /// Makes an instance and configures it within the limits of a call, so that a policy that cannot start is refused
     /// here and not on a handshake.
     pub async fn new(plugin: &Plugin, settings: PolicySettings) -> Result<Self, LoadError> {
-        let PolicySettings { name, config, limits, instances, grants, key_value } = settings;
+        let PolicySettings { name, config, limits, instances, grants, key_value, http } = settings;
         limits.check()?;
         check_grants(plugin, &grants)?;
         if config.len() > CONFIG_BYTES {
@@ -98,8 +102,9 @@ impl Policy {
         let registry = plugin.host().registry();
         let ledger = registry.ledger(&name);
         let key_value = grants.contains(&Grant::KeyValue).then(|| registry.key_value(&name, key_value));
-        let turns = Arc::new(Semaphore::new(usize::try_from(limits.concurrency.max(1)).unwrap_or(1)));
-        let policy = Self { plugin: plugin.clone(), config, limits, turns, idle, ledger, key_value };
+        let http = http.filter(|_| grants.contains(&Grant::Http));
+        let turns = registry.turns(&name, limits.concurrency);
+        let policy = Self { plugin: plugin.clone(), config, limits, turns, idle, ledger, key_value, http };
 
         let mut lease = policy.new_lease();
         let started = policy.within_time(policy.start(&mut lease)).await;
@@ -131,7 +136,15 @@ impl Policy {
             counters: self.ledger.counters.values(),
             dropped_additions: self.ledger.counters.dropped(),
             dropped_messages: self.ledger.dropped_messages(),
+            limited_messages: self.ledger.limited_messages(),
             key_value: self.key_value.as_ref().map(|store| store.usage()),
+        }
+    }
+
+    /// Ends the instances that wait for a call: for a policy that may have none for long. It makes new ones when it has.
+    pub fn forget_idle_instances(&self) {
+        if let Some(idle) = &self.idle {
+            idle.forget();
         }
     }
 
@@ -243,7 +256,7 @@ impl Policy {
     }
 
     fn new_lease(&self) -> Lease {
-        let state = State::new(self.limits, Arc::clone(&self.ledger), self.key_value.clone());
+        let state = State::new(self.limits, Arc::clone(&self.ledger), self.key_value.clone(), self.http.clone());
         let mut store = Store::new(self.plugin.host().engine(), state);
         store.limiter(|state| &mut state.account);
         store.set_hostcall_fuel(HOST_CALL_BYTES);

@@ -13,9 +13,11 @@ use toml::Spanned;
 use super::error::{ConfigError, suggest};
 use super::{Freshness, NameRule, Ocsp, OnDelete, Protocol};
 
+mod outgoing_http;
 mod quantity;
 mod resolve;
 
+use outgoing_http::OutgoingHttpTable;
 use quantity::{Bytes, Span, Wait};
 
 /// A whole configuration file.
@@ -259,6 +261,10 @@ struct PolicyTable {
     memory: Spanned<Bytes>,
     #[serde(default)]
     instances: InstancesWord,
+    #[serde(default = "hundred")]
+    concurrency: Spanned<u32>,
+    #[serde(default = "hundred")]
+    log_rate: Spanned<u32>,
     #[serde(default)]
     on_error: OnErrorWord,
     #[serde(default = "two_seconds")]
@@ -266,13 +272,15 @@ struct PolicyTable {
     #[serde(default)]
     grants: Vec<Spanned<GrantWord>>,
     key_value: Option<Spanned<KeyValueTable>>,
+    http: Option<Spanned<OutgoingHttpTable>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum GrantWord {
     Counter,
     KeyValue,
+    Http(Vec<Spanned<String>>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -304,6 +312,7 @@ enum OnErrorWord {
     #[default]
     Reject,
     Next,
+    LastGood,
 }
 
 #[derive(Debug, Deserialize)]
@@ -500,6 +509,10 @@ fn sixteen_mebibytes() -> Spanned<Bytes> {
 
 fn thirty_two_mebibytes() -> Spanned<Bytes> {
     Spanned::new(0..0, Bytes(32 << 20))
+}
+
+fn hundred() -> Spanned<u32> {
+    Spanned::new(0..0, 100)
 }
 
 fn hundred_thousand() -> Spanned<usize> {

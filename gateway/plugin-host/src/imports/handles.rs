@@ -29,11 +29,20 @@ impl<T> Handles<T> {
         self.slots.get(number as usize)?.as_ref()
     }
 
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        self.slots.get_mut(number as usize)?.as_mut()
+    }
+
     pub(crate) fn remove(&mut self, number: u32) {
+        drop(self.take(number));
+    }
+
+    pub(crate) fn take(&mut self, number: u32) -> Option<T> {
         let taken = self.slots.get_mut(number as usize).and_then(Option::take);
         if taken.is_some() {
             self.free.push(number);
         }
+        taken
     }
 }
 

@@ -4,7 +4,7 @@
 //! it. So clocks and randomness are real; arguments, environment and standard input are empty; what is written to
 //! standard output and standard error becomes lines of the policy's log, counted like its others; there are no files
 //! and no sockets; to exit is to trap. Every other function can be imported, and traps with its name when it is called.
-//! `wasi:http` is not here: it needs a grant.
+//! `wasi:http` needs a grant, and is in `http.rs`; it is linked here, in the same way.
 //!
 //! # Why not wasmtime-wasi
 //!
@@ -20,9 +20,12 @@
 //! with no copy of WASI's own definitions to keep. The stubs are typed: a component that declares one of them otherwise
 //! is refused when it is linked.
 
-mod streams;
+pub(super) mod streams;
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::types::ComponentItem;
@@ -33,7 +36,7 @@ use wasmtime::{Result, StoreContextMut};
 
 use self::streams::{InputStream, Lines, OutputStream};
 use super::handles::Handles;
-use super::{START, State, nanoseconds_since_start};
+use super::{START, State, http, nanoseconds_since_start};
 use crate::error::Stop;
 
 const PACKAGES: [&str; 6] =
@@ -52,7 +55,7 @@ pub(crate) fn link(linker: &mut Linker<State>, component: &Component) -> Result<
     let engine = linker.engine().clone();
     for (import, item) in component.component_type().imports(&engine) {
         let ComponentItem::ComponentInstance(interface) = item.ty else { continue };
-        if !stands_in_for(import) {
+        if !stands_in_for(import) && !http::provides(import) {
             continue;
         }
         let mut linked = linker.instance(import)?;
@@ -71,12 +74,20 @@ pub(crate) fn link(linker: &mut Linker<State>, component: &Component) -> Result<
 #[derive(Default)]
 pub(crate) struct Wasi {
     pub(super) lines: Lines,
-    /// When each is ready.
-    pollables: Handles<Instant>,
+    pollables: Handles<Ready>,
 }
 
-/// Something that is ready at a moment.
-struct Pollable;
+/// Something that a guest can wait for.
+pub(super) struct Pollable;
+
+/// When it is ready.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ready {
+    At(Instant),
+    /// When the call of this number has come to something.
+    Response(u32),
+}
+
 /// A resource that nothing hands out: files, sockets, terminals.
 struct Unavailable;
 
@@ -89,13 +100,24 @@ struct Datetime {
 
 fn link_resource(linked: &mut LinkerInstance<'_, State>, name: &str) -> Result<()> {
     match name {
-        "input-stream" => linked.resource(name, ResourceType::host::<InputStream>(), |_, _| Ok(())),
-        "output-stream" => linked.resource(name, ResourceType::host::<OutputStream>(), |_, _| Ok(())),
+        "input-stream" => linked.resource(name, ResourceType::host::<InputStream>(), |mut store, number| {
+            store.data_mut().drop_input(number);
+            Ok(())
+        }),
+        "output-stream" => {
+            linked.resource(name, ResourceType::host::<OutputStream>(), |mut store, number| {
+                store.data_mut().drop_output(number);
+                Ok(())
+            })
+        }
         "pollable" => linked.resource(name, ResourceType::host::<Pollable>(), |mut store, number| {
             store.data_mut().wasi.pollables.remove(number);
             Ok(())
         }),
-        "error" => linked.resource(name, ResourceType::host::<streams::IoError>(), |_, _| Ok(())),
+        "error" | "io-error" => {
+            linked.resource(name, ResourceType::host::<streams::IoError>(), |_, _| Ok(()))
+        }
+        _ if http::link_resource(linked, name)? => Ok(()),
         _ => linked.resource(name, ResourceType::host::<Unavailable>(), |_, _| Ok(())),
     }
 }
@@ -130,12 +152,12 @@ fn link_function(linked: &mut LinkerInstance<'_, State>, import: &str, name: &st
         ("wasi:clocks/monotonic-clock", "resolution") => stub(linked, name, |_, (): ()| Ok((1_u64,))),
         ("wasi:clocks/monotonic-clock", "subscribe-instant") => {
             stub(linked, name, |state, (nanoseconds,): (u64,)| {
-                Ok((state.pollable(after(*START, nanoseconds)),))
+                Ok((state.pollable(Ready::At(after(*START, nanoseconds))),))
             })
         }
         ("wasi:clocks/monotonic-clock", "subscribe-duration") => {
             stub(linked, name, |state, (nanoseconds,): (u64,)| {
-                Ok((state.pollable(after(Instant::now(), nanoseconds)),))
+                Ok((state.pollable(Ready::At(after(Instant::now(), nanoseconds))),))
             })
         }
         ("wasi:filesystem/preopens", "get-directories") => {
@@ -153,7 +175,11 @@ fn link_function(linked: &mut LinkerInstance<'_, State>, import: &str, name: &st
         }
         ("wasi:io/poll", "[method]pollable.ready") => {
             stub(linked, name, |state, (pollable,): (Resource<Pollable>,)| {
-                Ok((state.ready_at(&pollable)? <= Instant::now(),))
+                Ok((state.is_ready(
+                    pollable.rep(),
+                    Instant::now(),
+                    &mut Context::from_waker(Waker::noop()),
+                )?,))
             })
         }
         ("wasi:io/poll", "[method]pollable.block") => linked.func_wrap_async(name, |store, pollable| {
@@ -164,11 +190,11 @@ fn link_function(linked: &mut LinkerInstance<'_, State>, import: &str, name: &st
             let (pollables,): (Vec<Resource<Pollable>>,) = pollables;
             Box::new(async move { Ok((wait(store, pollables).await?,)) })
         }),
-        ("wasi:io/streams" | "wasi:cli/stdin" | "wasi:cli/stdout" | "wasi:cli/stderr", _)
-            if streams::link(linked, name)? =>
-        {
-            Ok(())
-        }
+        (
+            "wasi:io/streams" | "wasi:io/error" | "wasi:cli/stdin" | "wasi:cli/stdout" | "wasi:cli/stderr",
+            _,
+        ) if streams::link(linked, name)? => Ok(()),
+        ("wasi:http/types" | "wasi:http/outgoing-handler", _) if http::link(linked, name)? => Ok(()),
         _ => {
             let called: Arc<str> = format!("{import}#{name}").into();
             linked.func_new(name, move |_, _, _, _| Err(Stop::Unavailable(Arc::clone(&called)).into()))
@@ -177,7 +203,7 @@ fn link_function(linked: &mut LinkerInstance<'_, State>, import: &str, name: &st
 }
 
 /// Links a function that counts against the call's limit.
-fn stub<P, R>(
+pub(super) fn stub<P, R>(
     linked: &mut LinkerInstance<'_, State>,
     name: &str,
     function: impl Fn(&mut State, P) -> Result<R> + Send + Sync + 'static,
@@ -194,29 +220,87 @@ where
 }
 
 impl State {
-    fn pollable(&mut self, ready: Instant) -> Resource<Pollable> {
+    pub(super) fn pollable(&mut self, ready: Ready) -> Resource<Pollable> {
         Resource::new_own(self.wasi.pollables.insert(ready))
     }
 
-    fn ready_at(&self, pollable: &Resource<Pollable>) -> Result<Instant> {
-        let ready = self.wasi.pollables.get(pollable.rep());
+    pub(super) fn ready_now(&mut self) -> Resource<Pollable> {
+        self.pollable(Ready::At(Instant::now()))
+    }
+
+    fn ready(&self, number: u32) -> Result<Ready> {
+        let ready = self.wasi.pollables.get(number);
         Ok(*ready.ok_or(Stop::Misuse("the handle of the pollable is not valid"))?)
+    }
+
+    /// The positions of those that are ready.
+    fn which(
+        &mut self,
+        pollables: &[Resource<Pollable>],
+        now: Instant,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<u32>> {
+        let mut ready = Vec::new();
+        for (position, pollable) in (0..).zip(pollables) {
+            if self.is_ready(pollable.rep(), now, context)? {
+                ready.push(position);
+            }
+        }
+        Ok(ready)
+    }
+
+    fn is_ready(&mut self, number: u32, now: Instant, context: &mut Context<'_>) -> Result<bool> {
+        Ok(match self.ready(number)? {
+            Ready::At(moment) => moment <= now,
+            // A call that the guest has dropped comes to nothing, and to wait for that would never end.
+            Ready::Response(call) => self.http.exchange(call).is_none_or(|exchange| exchange.poll(context)),
+        })
     }
 }
 
 /// Sleeps until the first is ready, and says which are. The instance is the call's while it sleeps, and the call's
-/// wall clock goes on: nobody else waits, and not for long.
+/// wall clock goes on: nobody else waits, and not for long. To wait for others, with HTTP, counts as running does.
 async fn wait(mut store: StoreContextMut<'_, State>, pollables: Vec<Resource<Pollable>>) -> Result<Vec<u32>> {
     let state = store.data_mut();
     state.account.host_call()?;
-    let moments: Vec<Instant> =
-        pollables.iter().map(|pollable| state.ready_at(pollable)).collect::<Result<_>>()?;
-    let first = moments.iter().min().ok_or(Stop::Misuse("`poll` has nothing to wait for"))?;
-    if *first > Instant::now() {
-        tokio::time::sleep_until((*first).into()).await;
+    let (mut first, mut for_others) = (None, false);
+    for pollable in &pollables {
+        match state.ready(pollable.rep())? {
+            Ready::At(moment) => first = Some(first.map_or(moment, |first: Instant| first.min(moment))),
+            Ready::Response(_) => for_others = true,
+        }
     }
-    let now = Instant::now().max(*first);
-    Ok((0..).zip(&moments).filter(|(_, ready)| **ready <= now).map(|(position, _)| position).collect())
+    if pollables.is_empty() {
+        return Err(Stop::Misuse("`poll` has nothing to wait for").into());
+    }
+    let begun = Instant::now();
+    let end = for_others.then(|| begun.checked_add(state.account.left_to_wait())).flatten();
+    let wake = [first, end].into_iter().flatten().min();
+    let mut sleep = pin!(async {
+        match wake {
+            Some(wake) => tokio::time::sleep_until(wake.into()).await,
+            None => std::future::pending().await,
+        }
+    });
+    let ready = poll_fn(|context| {
+        let state = store.data_mut();
+        let mut now = Instant::now();
+        match state.which(&pollables, now, context) {
+            Ok(ready) if ready.is_empty() => {}
+            ready => return Poll::Ready(ready),
+        }
+        if sleep.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        // A paused clock may have come further than the one that is read here.
+        now = now.max(wake.unwrap_or(now));
+        Poll::Ready(state.which(&pollables, now, context))
+    })
+    .await?;
+    if for_others {
+        store.data_mut().account.waited(begun.elapsed());
+    }
+    if ready.is_empty() { Err(Stop::Time.into()) } else { Ok(ready) }
 }
 
 fn exit() -> Result<()> {

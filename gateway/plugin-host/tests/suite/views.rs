@@ -24,6 +24,7 @@ pub(crate) fn settings() -> PolicySettings {
         instances: Instances::Fresh,
         grants: Vec::new(),
         key_value: KeyValueBounds::default(),
+        http: None,
     }
 }
 

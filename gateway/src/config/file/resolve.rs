@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -26,6 +25,8 @@ use crate::config::{
     EMBEDDED_POLICY, Grant, Http, Instances, KeyValue, LISTENER_RULES, Listener, Log, LogFormat, NameRule,
     OnError, Policy, Protocol, Route, TlsVersion, Upstream,
 };
+
+mod outgoing_http;
 
 impl File {
     /// Checks every reference and bound and makes paths absolute.
@@ -437,8 +438,25 @@ impl<'a> Context<'a> {
                     "16MiB is the default; interpreters need about that",
                 ));
             }
+            let concurrency = *table.concurrency.get_ref();
+            if !(1..=1_000).contains(&concurrency) {
+                return Err(self.at(
+                    table.concurrency.span(),
+                    "a policy's `concurrency` must be between 1 and 1000",
+                    "100 is the default; all policies share 1000 instances",
+                ));
+            }
+            let log_rate = *table.log_rate.get_ref();
+            if !(1..=100_000).contains(&log_rate) {
+                return Err(self.at(
+                    table.log_rate.span(),
+                    "a policy's `log-rate` must be between 1 and 100000 lines a second",
+                    "100 is the default; to hear nothing of policies, write `filter = \"info,handfast::policy=off\"`",
+                ));
+            }
             let grants = self.grants(&table.grants)?;
             let key_value = self.key_value(table.key_value, &grants)?;
+            let http = self.outgoing_http(&table.grants, table.http, timeout)?;
             policies.push(Arc::new(Policy {
                 name: table.name.into_inner(),
                 plugin: self.absolute(table.plugin),
@@ -449,13 +467,17 @@ impl<'a> Context<'a> {
                     InstancesWord::Fresh => Instances::Fresh,
                     InstancesWord::Reuse => Instances::Reuse,
                 },
+                concurrency,
+                log_rate,
                 on_error: match table.on_error {
                     OnErrorWord::Reject => OnError::Reject,
                     OnErrorWord::Next => OnError::Next,
+                    OnErrorWord::LastGood => OnError::LastGood,
                 },
                 reload_wait: table.reload_wait.0,
                 grants,
                 key_value,
+                http,
             }));
         }
         Ok(policies)
@@ -467,6 +489,7 @@ impl<'a> Context<'a> {
             let grant = match word.get_ref() {
                 GrantWord::Counter => Grant::Counter,
                 GrantWord::KeyValue => Grant::KeyValue,
+                GrantWord::Http(_) => Grant::Http,
             };
             if grants.contains(&grant) {
                 return Err(self.at(word.span(), "this is granted twice", "name each grant once"));
