@@ -85,7 +85,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let change = recorded.as_ref().and_then(|recorded| recorded.instructions.get(what));
         let change = change.map_or_else(
             || "not in the baseline".to_owned(),
-            |before| format!("{:+.2} % to the baseline", (*instructions as f64 / *before as f64 - 1.0) * 100.0),
+            |before| {
+                format!("{:+.2} % to the baseline", (*instructions as f64 / *before as f64 - 1.0) * 100.0)
+            },
         );
         println!("{what}: {instructions} instructions, {change}");
     }
@@ -174,7 +176,8 @@ impl Programs {
         }
         gateway.stop()?;
         // The worker is the thread that did by far the most.
-        let threads = fs::read_dir(&counts)?.map(|entry| total(&entry?.path())).collect::<Result<Vec<u64>>>()?;
+        let threads =
+            fs::read_dir(&counts)?.map(|entry| total(&entry?.path())).collect::<Result<Vec<u64>>>()?;
         threads.into_iter().max().context("callgrind left no counts")
     }
 

@@ -50,7 +50,8 @@ pub(crate) fn build_for_bench(language: Language, stem: &str) -> Result<PathBuf>
     let tool = toolchain::install(&root(), language)
         .with_context(|| format!("policies in {language} cannot be built: its toolchain cannot be had"))?;
     let name = language.name();
-    let source = source(language, &format!("xtask/policies/{stem}/{name}"), stem, format!("bench-{stem}-{name}"));
+    let source =
+        source(language, &format!("xtask/policies/{stem}/{name}"), stem, format!("bench-{stem}-{name}"));
     source.build(&tool).with_context(|| format!("{} cannot be built", source.project.entry.display()))?;
     Ok(source.path())
 }

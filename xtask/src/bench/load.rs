@@ -13,7 +13,8 @@ use serde::Deserialize;
 
 use super::ground::Ground;
 use super::package;
-use super::server::{DESCRIPTORS, Server};
+use super::processor::placed;
+use super::server::Server;
 
 /// Enough to keep a server's one core busy, few enough that no queue overflows.
 const CONNECTIONS: usize = 32;
@@ -83,8 +84,8 @@ pub(super) fn bodies(
 fn h2load(core: usize, server: &Server, protocol: &str, path: &str) -> Result<Command> {
     package::ensure("h2load", "nghttp2-client")?;
     let (address, scheme) = (server.address(), server.scheme());
-    let mut command = Command::new("taskset");
-    command.args(["--cpu-list", &core.to_string(), "h2load", "--threads=1"]);
+    let mut command = placed(&core.to_string());
+    command.args(["h2load", "--threads=1"]);
     match scheme {
         "https" => command.arg(format!("--npn-list={protocol}")),
         _ => command.arg("--h1"),
@@ -111,8 +112,8 @@ pub(super) fn wrk(ground: &Ground, address: SocketAddr, seconds: f64) -> Result<
     let script = ground.folder.join("wrk.lua");
     let (ip, port) = (address.ip(), address.port());
     fs::write(&script, format!("function wrk.resolve() wrk.addrs = wrk.lookup(\"{ip}\", \"{port}\") end\n"))?;
-    let output = Command::new("taskset")
-        .args(["--cpu-list", &ground.load_core.to_string(), "wrk", "--threads=1"])
+    let output = placed(&ground.load_core.to_string())
+        .args(["wrk", "--threads=1"])
         .args([format!("--connections={CONNECTIONS}"), format!("--duration={:.0}s", seconds.ceil())])
         .arg("--script")
         .arg(&script)
@@ -357,12 +358,8 @@ fn command(ground: &Ground, address: SocketAddr) -> Command {
 }
 
 fn command_on(ground: &Ground, core: usize, address: SocketAddr) -> Command {
-    let mut command = Command::new("prlimit");
-    command
-        .args([DESCRIPTORS, "taskset"])
-        .args(["--cpu-list", &core.to_string()])
-        .arg(&ground.load)
-        .args(["--address", &address.to_string()]);
+    let mut command = placed(&core.to_string());
+    command.arg(&ground.load).args(["--address", &address.to_string()]);
     command
 }
 

@@ -2,12 +2,24 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 /// Length of the unit that `/proc/PID/stat` counts in: `USER_HZ` is 100 on every architecture we build for.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Ten thousand clients, and their upstreams: the soft limit; only root could raise the hard one.
+const DESCRIPTORS: &str = "--nofile=20000:";
+
+/// The beginning of a command line for a program that takes part in a measurement: on these cores, as taskset(1) lists
+/// them. It becomes the program itself, so its process is the program's.
+pub(super) fn placed(cores: &str) -> Command {
+    let mut command = Command::new("prlimit");
+    command.args([DESCRIPTORS, "taskset", "--cpu-list", cores]);
+    command
+}
 
 /// User and system time of a process and everything below it so far, ended children included.
 pub(super) fn time_of_tree(root: u32) -> Result<Duration> {

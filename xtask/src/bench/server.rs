@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::certificates::Named;
 use super::ground::Ground;
+use super::processor::placed;
 
 mod caddy;
 mod handfast;
@@ -42,8 +43,6 @@ pub(super) use upstream::start as start_upstream;
 
 /// A start takes milliseconds, with 100,000 certificates minutes.
 const PATIENCE: Duration = Duration::from_secs(900);
-/// Ten thousand clients, and their upstreams: the soft limit; only root could raise the hard one.
-pub(super) const DESCRIPTORS: &str = "--nofile=20000:";
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A server that can be measured.
@@ -110,8 +109,7 @@ impl Server {
     ) -> Result<Self> {
         let log = ground.folder.join(format!("{name}.log"));
         let output = File::create(&log)?;
-        let process = Command::new("prlimit")
-            .args([DESCRIPTORS, "taskset", "--cpu-list", cores])
+        let process = placed(cores)
             .arg(command.get_program())
             .args(command.get_args())
             .stdin(Stdio::null())
@@ -149,7 +147,6 @@ impl Server {
         self.address
     }
 
-    /// prlimit becomes taskset and that the server, so its process is the server's.
     pub(super) fn id(&self) -> u32 {
         self.process.id()
     }
