@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -63,13 +64,17 @@ pub fn bind(
     Ok((concrete, sockets))
 }
 
-/// Accepts until `stop`, then what the kernel had already completed, and closes the socket.
+/// Accepts until `stop`, then what the kernel had already completed, and closes the socket. Connections get the name that
+/// `listener` has when they are accepted.
+///
+/// What the kernel completes between the last look at its queue and the close is reset, so sockets are closed only on
+/// addresses that are given up: `server` hands the others on.
 ///
 /// `serve` starts a connection and returns at once. The permit counts against `limit` until it is dropped; while none
 /// is free, one accepted connection waits for it here and further ones in the kernel's queue. After `stop` all of those
 /// wait here: to their clients they are established, and closing the socket under them would reset them.
 pub async fn accept(
-    listener: &str,
+    listener: &ArcSwap<String>,
     socket: StdListener,
     limit: Arc<Semaphore>,
     stop: CancellationToken,
@@ -99,11 +104,11 @@ pub async fn accept(
                 serve(transport(listener, stream, client, server), permit);
             }
             Err(error) if belongs_to_one_connection(&error) => {
-                debug!(listener, %error, "a connection was gone")
+                debug!(listener = %listener.load(), %error, "a connection was gone")
             }
             Err(error) => {
                 if !failing {
-                    warn!(listener, %error, "cannot accept connections; raise the limit of open files if this stays");
+                    warn!(listener = %listener.load(), %error, "cannot accept connections; raise the limit of open files if this stays");
                     failing = true;
                 }
                 tokio::time::sleep(BACK_OFF).await;
@@ -128,14 +133,19 @@ pub async fn accept(
     Ok(())
 }
 
-fn transport(listener: &str, stream: TcpStream, client: SocketAddr, server: SocketAddr) -> Transport {
+fn transport(
+    listener: &ArcSwap<String>,
+    stream: TcpStream,
+    client: SocketAddr,
+    server: SocketAddr,
+) -> Transport {
     // Handshake flights and small responses must not wait for an acknowledgement. Fails only on a dead socket.
     let _ = stream.set_nodelay(true);
     let server = stream.local_addr().unwrap_or(server);
     Transport::new(
         stream,
         Ends {
-            listener: listener.to_owned(),
+            listener: listener.load().to_string(),
             client: canonical(client),
             server: canonical(server),
             proxied: false,

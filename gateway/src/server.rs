@@ -11,10 +11,11 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder as RuntimeBuilder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -39,9 +40,11 @@ use crate::request_log::RequestLog;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::telemetry::{error_chain, one_line};
 use crate::tls::server_config::ServerConfigs;
+use crate::transport::Transport;
 use crate::upstream::Pools;
 
 mod descriptors;
+mod secrecy;
 
 /// Threads of the background runtime: one may compile while the other answers.
 const BACKGROUND_THREADS: usize = 2;
@@ -81,6 +84,9 @@ pub struct Addresses {
 
 /// Runs the gateway until a signal ends it. `ready` is called once, when every listener accepts.
 pub fn run(start: Start, ready: impl FnOnce(&Addresses)) -> Result<(), ServerError> {
+    if !start.config.core_dumps {
+        secrecy::keep_memory_private();
+    }
     let background = RuntimeBuilder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)
         .thread_name("background")
@@ -131,6 +137,8 @@ struct Gateway {
 struct Listening {
     configured: SocketAddr,
     address: SocketAddr,
+    /// The listener's, for connections from now on: a reload may hand the sockets to another.
+    name: Arc<ArcSwap<String>>,
     stop: CancellationToken,
 }
 
@@ -148,7 +156,7 @@ impl Gateway {
             builder(&config, background, Arc::clone(&metrics), Arc::clone(&generation), last).await?;
         let first = builder.build(Arc::new(config), None).await?;
         builder.stapler().start();
-        let sockets = bind(&first, &HashMap::new())?;
+        let plan = bind(&first, &HashMap::new())?;
         let config = Arc::clone(&first.config);
         let snapshots = Arc::new(Snapshots::new(first, generation));
         let (drain, watch) = Drain::new();
@@ -163,6 +171,7 @@ impl Gateway {
             admin = Some(address);
             tokio::spawn(admin::serve(
                 socket,
+                configured.hosts.clone(),
                 Arc::clone(&metrics),
                 Arc::clone(&snapshots),
                 Arc::clone(&drain),
@@ -190,7 +199,7 @@ impl Gateway {
         drop(watch);
         let reloader = Reloader { builder, snapshots: Arc::clone(&snapshots), path };
         let mut gateway = Self { reloader, snapshots, metrics, workers, listening: HashMap::new() };
-        gateway.listen(sockets);
+        gateway.listen(plan);
         info!(generation = gateway.snapshots.current().generation, workers = config.workers, "ready");
         ready(&gateway.addresses(admin));
 
@@ -215,25 +224,15 @@ impl Gateway {
 
     async fn reload(&mut self) {
         let built = match self.reloader.build().await {
-            Ok(snapshot) => bind(&snapshot, &self.listening).map(|sockets| (snapshot, sockets)),
+            Ok(snapshot) => bind(&snapshot, &self.listening).map(|plan| (snapshot, plan)),
             Err(error) => Err(error.into()),
         };
         let succeeded = match built {
-            Ok((snapshot, sockets)) => {
+            Ok((snapshot, plan)) => {
                 let generation = snapshot.generation;
-                let kept: Vec<_> =
-                    snapshot.config.listeners.iter().map(|listener| listener.name.clone()).collect();
                 warn_of_restart(&self.snapshots.current().config, &snapshot.config);
                 self.snapshots.publish(snapshot);
-                self.listening.retain(|name, listening| {
-                    let stays = kept.contains(name);
-                    if !stays {
-                        info!(listener = name, "no longer listening");
-                        listening.stop.cancel();
-                    }
-                    stays
-                });
-                self.listen(sockets);
+                self.listen(plan);
                 info!(generation, "configuration reloaded");
                 let snapshot = self.snapshots.current();
                 snapshot.certificates.retry_refused().await;
@@ -254,19 +253,36 @@ impl Gateway {
         }
     }
 
-    /// Hands each worker its sockets. A listener whose address changed leaves the old one.
-    fn listen(&mut self, sockets: Vec<Bound>) {
-        for bound in sockets {
-            let stop = CancellationToken::new();
-            for (worker, socket) in self.workers.iter().zip(bound.sockets) {
-                worker.accept(bound.listener.name.clone(), socket, stop.clone());
-            }
-            info!(listener = bound.listener.name, address = %bound.address, "listening");
-            let listening = Listening { configured: bound.listener.address, address: bound.address, stop };
-            if let Some(old) = self.listening.insert(bound.listener.name.clone(), listening) {
-                old.stop.cancel();
-            }
+    /// Hands each worker its sockets, those that go on to another listener that one's name, and closes the rest.
+    fn listen(&mut self, plan: Vec<Planned>) {
+        let mut before = std::mem::take(&mut self.listening);
+        let is_kept = |name: &String| plan.iter().any(|planned| planned.listener.name == *name);
+        for name in before.keys().filter(|name| !is_kept(name)) {
+            info!(listener = name, "no longer listening");
         }
+        for Planned { listener, address, origin } in plan {
+            let name = listener.name.clone();
+            let listening = match origin {
+                Origin::Listener(from) => before.remove(&from).map(|listening| {
+                    if from != name {
+                        listening.name.store(Arc::new(name.clone()));
+                        info!(listener = name, %address, "listening");
+                    }
+                    Listening { configured: listener.address, ..listening }
+                }),
+                Origin::Sockets(sockets) => {
+                    let (stop, shared) =
+                        (CancellationToken::new(), Arc::new(ArcSwap::from_pointee(name.clone())));
+                    for (worker, socket) in self.workers.iter().zip(sockets) {
+                        worker.accept(Arc::clone(&shared), socket, stop.clone());
+                    }
+                    info!(listener = name, %address, "listening");
+                    Some(Listening { configured: listener.address, address, name: shared, stop })
+                }
+            };
+            self.listening.extend(listening.map(|listening| (name, listening)));
+        }
+        before.into_values().for_each(|listening| listening.stop.cancel());
     }
 
     fn addresses(&self, admin: Option<SocketAddr>) -> Addresses {
@@ -347,7 +363,7 @@ struct WorkerThread {
 
 /// A socket that a worker shall accept on.
 struct Assigned {
-    listener: String,
+    listener: Arc<ArcSwap<String>>,
     socket: StdListener,
     stop: CancellationToken,
 }
@@ -362,7 +378,7 @@ impl WorkerThread {
         Ok(Self { sockets })
     }
 
-    fn accept(&self, listener: String, socket: StdListener, stop: CancellationToken) {
+    fn accept(&self, listener: Arc<ArcSwap<String>>, socket: StdListener, stop: CancellationToken) {
         // Fails only if the worker's thread has panicked, which has been printed.
         let _ = self.sockets.send(Assigned { listener, socket, stop });
     }
@@ -388,17 +404,20 @@ async fn work(shared: Shared, drain: DrainWatch, mut sockets: mpsc::UnboundedRec
         let worker = Arc::clone(&worker);
         let limit = Arc::clone(&shared.limit);
         tokio::spawn(async move {
-            let counters = Arc::new(worker.metrics.listener(&listener));
-            let serve = |transport, permit| {
-                tokio::spawn(connection::serve(
-                    Arc::clone(&worker),
-                    Arc::clone(&counters),
-                    transport,
-                    permit,
-                ));
+            // Looked up again only for another name.
+            let counters = |name: &str| (name.to_owned(), Arc::new(worker.metrics.listener(name)));
+            let last = Mutex::new(counters(&listener.load()));
+            let serve = |transport: Transport, permit| {
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.0 != transport.ends().listener {
+                    *last = counters(&transport.ends().listener);
+                }
+                let counters = Arc::clone(&last.1);
+                drop(last);
+                tokio::spawn(connection::serve(Arc::clone(&worker), counters, transport, permit));
             };
             if let Err(error) = listener::accept(&listener, socket, limit, stop, serve).await {
-                error!(listener, %error, "the listener ended");
+                error!(listener = %listener.load(), %error, "the listener ended");
             }
         });
     }
@@ -414,26 +433,51 @@ fn provider() -> Arc<CryptoProvider> {
     }
 }
 
-/// A listener's sockets, one for each worker.
-struct Bound {
+/// Where a listener is to get its connections from.
+struct Planned {
     listener: Arc<Listener>,
     address: SocketAddr,
-    sockets: Vec<StdListener>,
+    origin: Origin,
+}
+
+enum Origin {
+    /// The one that has the address now, under its own name or another.
+    Listener(String),
+    /// One for each worker.
+    Sockets(Vec<StdListener>),
 }
 
 /// Binds what a snapshot listens on and `listening` does not. All or nothing.
-fn bind(snapshot: &Snapshot, listening: &HashMap<String, Listening>) -> Result<Vec<Bound>, ServerError> {
-    let mut all = Vec::new();
+///
+/// An address that stays in use keeps its sockets, whichever listener has it: to close one and bind another would reset
+/// the connections that the kernel completes on the first before it is closed.
+fn bind(snapshot: &Snapshot, listening: &HashMap<String, Listening>) -> Result<Vec<Planned>, ServerError> {
+    let mut plan = Vec::new();
     let ours: Vec<_> = listening.values().map(|existing| existing.address).collect();
-    for listener in &snapshot.config.listeners {
-        if listening.get(&listener.name).is_some_and(|existing| existing.configured == listener.address) {
-            continue;
-        }
-        let (address, sockets) = listener::bind(listener.address, snapshot.config.workers, &ours)
-            .map_err(|cause| ServerError::Bind { name: listener.name.clone(), cause })?;
-        all.push(Bound { listener: Arc::clone(listener), address, sockets });
+    let listeners = &snapshot.config.listeners;
+    let stays = |name: &str, existing: &Listening| {
+        listeners.iter().any(|listener| listener.name == name && listener.address == existing.configured)
+    };
+    for listener in listeners {
+        let own = listening.get_key_value(&listener.name);
+        let kept = own.filter(|(_, existing)| existing.configured == listener.address).or_else(|| {
+            let is_free = |(name, existing): &(&String, &Listening)| {
+                existing.address == listener.address && !stays(name, existing)
+            };
+            listening.iter().find(is_free)
+        });
+        let (address, origin) = match kept {
+            Some((name, existing)) => (existing.address, Origin::Listener(name.clone())),
+            None => {
+                let bound = listener::bind(listener.address, snapshot.config.workers, &ours);
+                let (address, sockets) =
+                    bound.map_err(|cause| ServerError::Bind { name: listener.name.clone(), cause })?;
+                (address, Origin::Sockets(sockets))
+            }
+        };
+        plan.push(Planned { listener: Arc::clone(listener), address, origin });
     }
-    Ok(all)
+    Ok(plan)
 }
 
 /// Settings that only a start applies.
