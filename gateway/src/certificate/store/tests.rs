@@ -16,6 +16,7 @@ mod beside;
 mod ending;
 mod inherit;
 mod lookup;
+mod watch;
 
 fn source(folder: &Path) -> Arc<CertificateSource> {
     Arc::new(CertificateSource {
