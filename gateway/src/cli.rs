@@ -21,6 +21,7 @@ mod certificate;
 mod check;
 mod output;
 mod policy;
+mod strict_check;
 
 use certificate::CertificateCommand;
 use output::printable_lines;
@@ -73,6 +74,9 @@ enum Command {
         /// Seconds of processor time
         seconds: u64,
     },
+    /// Print what the strict check of a certificate in a folder of pairs costs
+    #[command(hide = true)]
+    BenchStrictCheck { folder: PathBuf },
 }
 
 /// Runs the process's command line.
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::CompilePlugin { memory, seconds } => {
             return handfast_plugin_host::run_child(memory, seconds);
         }
+        Command::BenchStrictCheck { folder } => strict_check::run(folder),
         Command::Version => say(format_args!("handfast {}", env!("CARGO_PKG_VERSION"))),
     };
     match done {

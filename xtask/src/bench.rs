@@ -133,7 +133,7 @@ fn measure(args: Args) -> Result<()> {
         add(&heading, &measured, &details)?;
     }
     if chosen.has(strict_check::NAME) {
-        let (heading, measured) = strict_check::measure(length)?;
+        let (heading, measured) = strict_check::measure(&ground, length)?;
         add(&heading, &measured, &Details::new())?;
     }
     for size in scale::SIZES.into_iter().filter(|size| scale::names(*size).any(|name| chosen.has(&name))) {

@@ -1,40 +1,43 @@
 //! `certificates-strict-check`: what it costs a handshake to look whether its certificate is the newest.
 //!
-//! Beside a handshake it is too small to be measured from outside, so the gateway's own benchmark of the store calls it
-//! in a loop, once for each round.
+//! Beside a handshake it is too small to be measured from outside, so the gateway calls it in a loop, once for each round,
+//! over the thousand pairs of `certificates-1000`.
 
-use std::env;
-use std::ffi::OsString;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::ground::Ground;
+use super::population::Population;
 use super::report::{Heading, Measured};
 use super::round::Length;
 use super::samples::Samples;
-use crate::root;
 
 pub(super) const NAME: &str = "certificates-strict-check";
 
-/// What `gateway/benches/strict_check.rs` prints.
+const PAIRS: usize = 1_000;
+
+/// What `handfast bench-strict-check` prints.
 #[derive(Debug, Deserialize)]
 struct Cost {
     microseconds: f64,
 }
 
-pub(super) fn measure(length: Length) -> Result<(Heading, Vec<Measured>)> {
+pub(super) fn measure(ground: &Ground, length: Length) -> Result<(Heading, Vec<Measured>)> {
+    let population = Population::prepare(&ground.kept, PAIRS)?;
     let mut values = Samples::default();
     for _ in 0..length.rounds {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let output = Command::new(cargo)
-            .args(["bench", "--quiet", "--locked", "--package", "handfast", "--bench", "strict_check"])
-            .current_dir(root())
+        let output = Command::new("taskset")
+            .args(["--cpu-list", &ground.server_core.to_string()])
+            .arg(&ground.gateway)
+            .arg("bench-strict-check")
+            .arg(population.separate())
             .output()
-            .context("cannot run cargo")?;
+            .context("cannot run the gateway")?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "the benchmark of the store failed: {}", said.trim());
-        let cost: Cost = serde_json::from_slice(&output.stdout).context("the benchmark's JSON")?;
+        ensure!(output.status.success(), "the gateway says: {}", said.trim());
+        let cost: Cost = serde_json::from_slice(&output.stdout).context("the gateway's JSON")?;
         values.add(cost.microseconds);
     }
     let heading = Heading {
