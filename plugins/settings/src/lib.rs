@@ -1,8 +1,8 @@
 //! What the first-party policies in Rust read their settings with: JSON, and the kinds of values they share.
 //!
 //! The goal is an error that names the key and says what to write instead, in a guest that stays small: `configure` runs
-//! in every fresh instance, so what it costs is paid on every handshake. serde_json was tried first: its guests are 70 KB
-//! instead of 20, and its errors give the column in a JSON text that the operator never wrote. The text comes from the
+//! in every fresh instance, so what it costs is paid on every handshake. Guests with serde_json (`examples/custom-policy`)
+//! have 70 to 80 KB, those with this 35 to 55, and its errors give the column in a JSON text that the operator never wrote. The text comes from the
 //! gateway and is therefore well-formed; text that is not ends in an error as well, never in a panic.
 //!
 //! ```
