@@ -1,5 +1,5 @@
 //! Policies in C, Go, Python and TypeScript: the examples in `examples/policies`, built from source by
-//! `cargo xtask languages`, on live handshakes; and the pages in `docs/policies`, run as they stand.
+//! `cargo xtask languages`, on live handshakes; and the pages in `docs/policies`, Rust's too, run as they stand.
 //!
 //! What a page installs is answered by stubs with what `cargo xtask languages` has installed: the same packages of the same
 //! versions, and a test says so.
@@ -201,9 +201,38 @@ fn the_page_on_python_prints_what_it_says() {
 }
 
 #[test]
+fn the_page_on_rust_prints_what_it_says() {
+    run_page("rust");
+}
+
+/// What a page explains is what `handfast policy new` writes.
+#[test]
+fn the_pages_show_the_rules_of_the_templates() {
+    let read = |path: String| fs::read_to_string(repository().join(path)).expect("a file is read");
+    for (language, source) in [
+        ("c", "policy.c"),
+        ("go", "main.go"),
+        ("javascript", "policy.ts"),
+        ("python", "policy.py"),
+        ("rust", "src/lib.rs"),
+    ] {
+        let rule = read(format!("plugins/sdk/{language}/template/{source}"));
+        // In Rust what is between imports and tests.
+        let rule =
+            rule.split_once("const TLS13").map_or(rule.clone(), |(_, rest)| format!("const TLS13{rest}"));
+        let rule = rule.split("\n\n/// These run").next().unwrap_or_default().trim_end();
+        let page = read(format!("docs/policies/{language}.md"));
+        assert!(
+            page.contains(&format!("\n{rule}\n```")),
+            "docs/policies/{language}.md shows another rule than\n{rule}"
+        );
+    }
+}
+
+#[test]
 fn the_pages_install_what_is_tested() {
     let read = |path: &str| fs::read_to_string(repository().join(path)).expect("a file is read");
-    let installed = read("xtask/src/languages/toolchain.rs");
+    let installed = read("gateway/policy-builder/src/tool.rs");
     for page in ["c", "go"] {
         let page = read(&format!("docs/policies/{page}.md"));
         let package = page.split("pip install --quiet ").nth(1).and_then(|rest| rest.lines().next());
@@ -226,7 +255,8 @@ fn run_page(language: &str) {
         require_tool(tool, package);
     }
     let tools = repository().join("target/languages").join(language);
-    assert!(tools.join("complete").is_file(), "{} is missing: cargo xtask languages", tools.display());
+    let is_there = tools.join("complete").is_file() || tools.join("bin/cargo").is_file();
+    assert!(is_there, "{} is missing: cargo xtask languages", tools.display());
     let folder = TempDir::new().expect("a scratch folder");
     let stubs = TempDir::new().expect("a scratch folder");
     let stub = |name: &str, script: &str| {
@@ -248,17 +278,19 @@ fn run_page(language: &str) {
         ),
     );
     stub("npm", &format!("ln -s {real}/node_modules node_modules"));
-    let xtask = repository().join("target/debug/xtask");
-    assert!(xtask.is_file(), "{} is missing: cargo build --package xtask", xtask.display());
-    stub("cargo", &format!("while [ \"$1\" != -- ]; do shift; done; shift; exec {} \"$@\"", xtask.display()));
+    stub("rustup", "true");
+    if language == "rust" {
+        for program in ["cargo", "rustc"] {
+            stub(program, &format!("exec {real}/bin/{program} \"$@\""));
+        }
+    }
 
     let page = repository().join("docs/policies").join(language).with_extension("md");
     let blocks = blocks(&fs::read_to_string(page).expect("a page"));
     assert!(blocks.len() > 5, "the page has no script");
     let handfast = binary();
     let before = format!(
-        "HANDFAST={}\nPATH={}:{}:$PATH\n{}",
-        repository().display(),
+        "PATH={}:{}:$PATH\n{}",
         stubs.path().display(),
         handfast.parent().map_or_else(|| Path::new("."), Path::new).display(),
         caches(),
@@ -268,11 +300,8 @@ fn run_page(language: &str) {
 
 /// What is compiled once is compiled already.
 fn caches() -> String {
-    let languages = repository().join("target/languages");
-    let languages = languages.display();
-    format!(
-        "export ZIG_GLOBAL_CACHE_DIR={languages}/c-cache GOCACHE={languages}/go-cache GOTOOLCHAIN=local GOPROXY=off\n"
-    )
+    let variables = crate::policy_command::caches();
+    variables.iter().map(|(name, value)| format!("export {name}={}\n", value.display())).collect()
 }
 
 /// The compiled component of an example.

@@ -26,6 +26,7 @@ mod mutual_tls;
 mod observation;
 mod ocsp;
 mod policies;
+mod policy_command;
 mod proxy_protocol;
 mod reload;
 mod resumption;

@@ -85,10 +85,13 @@ impl Project {
         if let Some((other, _)) = found.next() {
             return Err(ProjectError::Several { folder, one: language, other });
         }
+        // A folder of the repository has the SDK above itself, and not within.
+        let above = || at.ancestors().map(|above| above.join("plugins/sdk").join(language.name()));
+        let sdk = Some(at.join("sdk")).into_iter().chain(above()).find(|sdk| sdk.is_dir());
         Ok(Self {
             language,
             entry: at.join(entry),
-            sdk: at.join("sdk"),
+            sdk: sdk.unwrap_or_else(|| at.join("sdk")),
             modules: at.join("node_modules"),
             folder: at,
         })

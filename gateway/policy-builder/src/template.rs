@@ -153,6 +153,7 @@ fn files(language: Language) -> (&'static [File], &'static [File]) {
                 "src/counter.rs" = "src/counter.rs",
                 "src/export.rs" = "src/export.rs",
                 "src/hook.rs" = "src/hook.rs",
+                "src/http.rs" = "src/http.rs",
                 "src/key_value.rs" = "src/key_value.rs",
                 "src/lib.rs" = "src/lib.rs",
                 "src/log.rs" = "src/log.rs",

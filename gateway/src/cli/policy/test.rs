@@ -16,6 +16,7 @@ use super::cases::{Case, Cases};
 use super::{host, inspect, read, runtime, user_cache};
 use crate::config;
 use crate::policy::slot::settings;
+use crate::telemetry::error_chain;
 
 /// Runs every case in order and prints what became of each. What a policy keeps by `key-value` is there for the next case,
 /// as it is for the next handshake.
@@ -94,7 +95,10 @@ impl Desk<'_> {
             (own, _) => match start(self.plugin, own.as_ref().unwrap_or(&cases.policy)).await {
                 Ok(policy) => Arc::new(policy),
                 Err(error) => {
-                    return Answer::unstarted(error).map_err(|error| inspect::no_policy(path, &error));
+                    return Answer::unstarted(error).map_err(|error| {
+                        let text = format!("{} does not load: {}", path.display(), error_chain(&error));
+                        Failure::hinted(text, "its [[policy]] table is `[policy]` in the file of cases")
+                    });
                 }
             },
         };

@@ -1,0 +1,403 @@
+//! `handfast policy new`, `build`, `inspect`, `test` and `bench`: from nothing to a component that does what its cases say,
+//! in every language, with the toolchains that `cargo xtask languages` has installed; and what each says about a mistake.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use handfast_tests::gateway::{binary, finish};
+use handfast_tests::{Finished, plugin, repository};
+use tempfile::TempDir;
+
+const USAGE: Option<i32> = Some(2);
+const RUNTIME: Option<i32> = Some(1);
+
+#[test]
+fn a_new_policy_in_rust_builds_and_passes_its_cases() {
+    from_nothing_to_a_tested_component("rust");
+}
+
+#[test]
+fn a_new_policy_in_c_builds_and_passes_its_cases() {
+    from_nothing_to_a_tested_component("c");
+}
+
+#[test]
+fn a_new_policy_in_go_builds_and_passes_its_cases() {
+    from_nothing_to_a_tested_component("go");
+}
+
+#[test]
+fn a_new_policy_in_typescript_builds_and_passes_its_cases() {
+    from_nothing_to_a_tested_component("javascript");
+}
+
+#[test]
+fn a_new_policy_in_python_builds_and_passes_its_cases() {
+    from_nothing_to_a_tested_component("python");
+}
+
+#[track_caller]
+fn from_nothing_to_a_tested_component(language: &str) {
+    let tools = repository().join("target/languages").join(language);
+    assert!(
+        tools.join("bin").is_dir() || tools.join("node_modules").is_dir(),
+        "cargo xtask languages {language}"
+    );
+    let desk = Desk::new();
+    let good = |finished: Finished| {
+        assert_eq!(finished.code, Some(0), "{}\n{}", finished.stdout, finished.stderr);
+        finished.stdout
+    };
+    let said = good(desk.handfast(&["policy", "new", "--language", language, "tls13-only"]));
+    assert!(said.contains("handfast policy build"), "{said}");
+
+    // What `pip install` and `npm install` would leave there.
+    let folder = desk.path().join("tls13-only");
+    let tool = tools.join("bin/cargo").display().to_string();
+    let mut build = vec!["policy", "build", "tls13-only"];
+    match language {
+        "rust" => build.extend(["--tool", &tool]),
+        "javascript" => {
+            symlink(tools.join("node_modules"), folder.join("node_modules")).expect("a symlink is made")
+        }
+        _ => symlink(&tools, folder.join(".venv")).expect("a symlink is made"),
+    }
+    let built = good(desk.handfast(&build));
+    let fact = |name: &str| {
+        let line = built.lines().find(|line| line.split(' ').next() == Some(name));
+        line.map(|line| line[name.len()..].trim().to_owned())
+            .unwrap_or_else(|| panic!("no {name} in {built}"))
+    };
+    assert_eq!(fact("component"), "tls13-only/policy.wasm");
+    assert_eq!((fact("hooks").as_str(), fact("grants").as_str()), ("select, configure", "none"));
+    let size = fs::metadata(folder.join("policy.wasm")).expect("a component").len();
+    assert_eq!(fact("size"), format!("{size} bytes"));
+    let inspected = good(desk.handfast(&["policy", "inspect", "tls13-only/policy.wasm"]));
+    assert!(built.ends_with(&inspected), "{built}\n{inspected}");
+
+    let component = "tls13-only/policy.wasm";
+    let cases = "tls13-only/cases.toml";
+    let tested = good(desk.handfast(&["policy", "test", component, "--cases", cases]));
+    assert!(tested.ends_with("5 passed, 0 failed\n") && !tested.contains("FAIL"), "{tested}");
+
+    let arguments = ["policy", "bench", component, "--cases", cases, "--calls", "20", "--json"];
+    let report = good(desk.handfast(&arguments));
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["hook"], "select");
+    assert_eq!(report["size_bytes"], size);
+    for kind in ["fresh", "reused"] {
+        let time = |name: &str| report[kind][name].as_f64().expect("a number");
+        assert!(time("p50_us") > 0.0 && time("p50_us") <= time("max_us"), "{report}");
+    }
+    assert!(report["compile_ms"].as_f64() > report["cached_load_ms"].as_f64(), "{report}");
+    assert!(report["memory_bytes"].as_u64() >= Some(64 << 10), "{report}");
+}
+
+/// What somebody reads who has a policy that is wrong, or cases that are.
+#[test]
+fn a_case_that_fails_says_what_was_expected_and_what_was_found() {
+    let desk = Desk::new();
+    fs::copy(plugin("custom-policy"), desk.path().join("policy.wasm")).expect("a plugin is copied");
+    desk.write("cases.toml", CASES);
+    let finished = desk.handfast(&["policy", "test", "policy.wasm", "--cases", "cases.toml"]);
+    assert_eq!(finished.code, RUNTIME, "{}", finished.stderr);
+    desk.snapshot("policy_test_failures", &finished);
+}
+
+#[test]
+fn what_a_policy_keeps_is_there_for_the_next_case_and_needs_its_grant() {
+    let desk = Desk::new();
+    fs::copy(plugin("guest-keeper"), desk.path().join("policy.wasm")).expect("a plugin is copied");
+    let cases = "[[case]]\nname = \"one\"\nexpect = { verdict = \"pass\" }\n";
+    desk.write("cases.toml", cases);
+    let refused = desk.handfast(&["policy", "test", "policy.wasm", "--cases", "cases.toml"]);
+    assert_eq!(refused.code, RUNTIME, "{}", refused.stdout);
+    desk.snapshot("policy_test_without_a_grant", &refused);
+}
+
+#[test]
+fn mistakes_in_a_file_of_cases_have_a_place_and_a_remedy() {
+    let desk = Desk::new();
+    fs::copy(plugin("custom-policy"), desk.path().join("policy.wasm")).expect("a plugin is copied");
+    for (name, from, to) in [
+        ("policy_test_unknown_key", "server-name = \"pay", "servername = \"pay"),
+        ("policy_test_unknown_alert", "protocol-version\"", "protocol-verison\""),
+        ("policy_test_bad_limit", "[policy]", "[policy]\ntimeout = \"1ms\""),
+        ("policy_test_not_toml", "[policy]", "[policy"),
+    ] {
+        assert!(CASES.contains(from), "nothing to change");
+        desk.write("cases.toml", &CASES.replacen(from, to, 1));
+        let finished = desk.handfast(&["policy", "test", "policy.wasm", "--cases", "cases.toml"]);
+        assert_eq!(finished.code, USAGE, "{}", finished.stderr);
+        desk.snapshot(name, &finished);
+    }
+    let finished = desk.handfast(&["policy", "test", "policy.wasm", "--cases", "none.toml"]);
+    assert_eq!(finished.code, USAGE);
+    desk.snapshot("policy_test_no_cases", &finished);
+}
+
+#[test]
+fn a_file_that_is_no_component_is_neither_tested_nor_measured() {
+    let desk = Desk::new();
+    desk.write("policy.wasm", "hello");
+    desk.write("cases.toml", CASES);
+    for arguments in [
+        &["policy", "test", "policy.wasm", "--cases", "cases.toml"][..],
+        &["policy", "bench", "policy.wasm"],
+        &["policy", "inspect", "policy.wasm"],
+    ] {
+        let finished = desk.handfast(arguments);
+        assert_eq!(finished.code, RUNTIME);
+        assert!(finished.stderr.starts_with("error: policy.wasm is not a policy: this is not WebAssembly"));
+    }
+    let finished = desk.handfast(&["policy", "bench", "nowhere.wasm"]);
+    assert_eq!(finished.code, RUNTIME);
+    desk.snapshot("policy_bench_no_file", &finished);
+}
+
+#[test]
+fn a_language_without_an_sdk_and_a_name_that_is_none_are_wrong_usage() {
+    let desk = Desk::new();
+    let finished = desk.handfast(&["policy", "new", "--language", "pyhton", "x"]);
+    assert_eq!(finished.code, USAGE);
+    desk.snapshot("policy_new_unknown_language", &finished);
+    let finished = desk.handfast(&["policy", "new", "--language", "c", "My_Policy"]);
+    assert_eq!(finished.code, USAGE);
+    desk.snapshot("policy_new_bad_name", &finished);
+}
+
+#[test]
+fn a_folder_that_is_there_is_left_alone() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path().join("mine")).expect("a folder is made");
+    let finished = desk.handfast(&["policy", "new", "--language", "rust", "mine"]);
+    assert_eq!(finished.code, RUNTIME);
+    desk.snapshot("policy_new_exists", &finished);
+    assert_eq!(fs::read_dir(desk.path().join("mine")).expect("a folder").count(), 0);
+    assert_eq!(fs::read_dir(desk.path()).expect("a folder").count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_folder_without_a_policy_is_not_built() {
+    let desk = Desk::new();
+    let finished = desk.handfast(&["policy", "build"]);
+    assert_eq!(finished.code, RUNTIME);
+    desk.snapshot("policy_build_nothing", &finished);
+    desk.write("policy.c", "");
+    desk.write("policy.py", "");
+    let finished = desk.handfast(&["policy", "build"]);
+    assert_eq!(finished.code, RUNTIME);
+    desk.snapshot("policy_build_several", &finished);
+}
+
+#[test]
+fn a_missing_toolchain_is_named_with_the_command_that_gets_it() {
+    let desk = Desk::new();
+    let nothing = desk.path().join("nothing");
+    fs::create_dir(&nothing).expect("a folder is made");
+    let mut told = String::new();
+    for language in ["rust", "c", "go", "javascript", "python"] {
+        desk.handfast(&["policy", "new", "--language", language, language]);
+        let mut command = desk.command(&["policy", "build", language]);
+        command.env("PATH", &nothing);
+        let finished = finish(command);
+        assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+        told += &finished.stderr;
+    }
+    // With Node, but without what `npm install` brings.
+    desk.stub("node", "exit 1");
+    let mut command = desk.command(&["policy", "build", "javascript"]);
+    command.env("PATH", desk.path().join("stubs"));
+    told += &finish(command).stderr;
+    desk.snapshot(
+        "policy_build_missing_tools",
+        &Finished { code: RUNTIME, stdout: String::new(), stderr: told },
+    );
+}
+
+#[test]
+fn a_rust_without_the_target_says_how_to_add_it() {
+    let desk = Desk::new();
+    desk.handfast(&["policy", "new", "--language", "rust", "mine"]);
+    desk.stub("cargo", "exit 101");
+    desk.stub("rustc", "echo /nonexistent/lib");
+    let mut command = desk.command(&["policy", "build", "mine"]);
+    command.env("PATH", desk.path().join("stubs"));
+    let finished = finish(command);
+    assert_eq!(finished.code, RUNTIME);
+    desk.snapshot("policy_build_no_target", &finished);
+}
+
+#[test]
+fn a_build_that_fails_leaves_the_last_component_in_its_place() {
+    let desk = Desk::new();
+    desk.handfast(&["policy", "new", "--language", "c", "mine"]);
+    desk.write("mine/policy.wasm", "the last one");
+    for (name, script) in [
+        ("policy_build_fails", "echo 'policy.c:1:1: error: unknown type name' >&2\nexit 1"),
+        // The last argument is the file to write.
+        ("policy_build_no_component", "for last; do :; done\necho hello >\"$last\""),
+    ] {
+        desk.stub("compiler", script);
+        let tool = desk.path().join("stubs/compiler").display().to_string();
+        let finished = desk.handfast(&["policy", "build", "mine", "--tool", &tool]);
+        assert_eq!(finished.code, RUNTIME);
+        desk.snapshot(name, &finished);
+    }
+    let kept = fs::read_to_string(desk.path().join("mine/policy.wasm")).expect("a file is read");
+    assert_eq!(kept, "the last one");
+}
+
+#[test]
+fn the_page_on_cases_has_every_key() {
+    let source = read("gateway/src/cli/policy/cases/written.rs");
+    let page = read("docs/policies/testing.md");
+    let keys = keys(&source);
+    assert!(keys.len() > 30, "the source is not understood any more: {keys:?}");
+    for key in keys {
+        assert!(page.contains(&format!("`{key}`")), "`{key}` is not in docs/policies/testing.md");
+    }
+}
+
+#[test]
+fn the_templates_have_the_versions_of_the_repository() {
+    let version = |text: &str, dependency: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{dependency} = ")));
+        line.unwrap_or_else(|| panic!("no {dependency}")).to_owned()
+    };
+    let (workspace, template) = (read("Cargo.toml"), read("plugins/sdk/rust/template/sdk.toml"));
+    assert_eq!(version(&template, "wit-bindgen"), version(&workspace, "wit-bindgen"));
+    let requirement = read("plugins/sdk/python/template/requirements.txt");
+    let requirement = requirement.trim();
+    assert!(
+        read("plugins/sdk/python/pyproject.toml").contains(&format!("\"{requirement}\"")),
+        "{requirement}"
+    );
+    assert!(
+        read("gateway/policy-builder/src/tool.rs").contains(&format!("\"{requirement}\"")),
+        "{requirement}"
+    );
+}
+
+/// For a policy that takes `tls13-only` and `canary-percent`: good cases and bad ones.
+const CASES: &str = r#"
+[policy]
+config = { tls13-only = ["pay.localhost"] }
+
+[[certificate]]
+id = "pay"
+names = ["pay.localhost"]
+
+[[case]]
+name = "a client with TLS 1.3 gets the certificate"
+hello = { server-name = "pay.localhost" }
+expect = { verdict = "certificate", certificate = "pay", reason = "stable", log = [] }
+
+[[case]]
+name = "another verdict"
+hello = { server-name = "pay.localhost", protocol-versions = ["1.2"] }
+expect = { verdict = "pass" }
+
+[[case]]
+name = "another reason and another line"
+hello = { server-name = "pay.localhost", protocol-versions = ["1.2"] }
+expect = { verdict = "reject", alert = "protocol-version", reason = "no", log = ["pay.localhost wanted*", "more"] }
+
+[[case]]
+name = "another config"
+config = { canary-percent = 101 }
+expect = { verdict = "refuse-config", reason = "*more than 100" }
+
+[[case]]
+name = "a hook that is not there"
+chain = [{ common-name = "till" }]
+expect = { verdict = "accept" }
+"#;
+
+/// A scratch folder to run commands in.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(TempDir::new().expect("a scratch folder"))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path().join(name), text).expect("a file is written");
+    }
+
+    /// A program in the folder `stubs`.
+    fn stub(&self, name: &str, script: &str) {
+        fs::create_dir_all(self.path().join("stubs")).expect("a folder is made");
+        let path = self.path().join("stubs").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a file is written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode is set");
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).envs(caches());
+        command
+    }
+
+    #[track_caller]
+    fn handfast(&self, arguments: &[&str]) -> Finished {
+        finish(self.command(arguments))
+    }
+
+    /// Exit code and output, without what differs from run to run.
+    #[track_caller]
+    fn snapshot(&self, name: &str, finished: &Finished) {
+        let Finished { code, stdout, stderr } = finished;
+        let code = code.map_or("killed".to_owned(), |code| code.to_string());
+        let shown = format!("exit code: {code}\n----- stdout -----\n{stdout}----- stderr -----\n{stderr}");
+        let mut settings = insta::Settings::clone_current();
+        settings.set_prepend_module_to_snapshot(false);
+        settings.add_filter(&self.path().display().to_string().replace('.', "\\."), "[folder]");
+        settings.add_filter(r"[tq]13[di]\w+_[0-9a-f]{12}_[0-9a-f]{12}", "[ja4]");
+        settings.add_filter(r"t12[di]\w+_[0-9a-f]{12}_[0-9a-f]{12}", "[ja4]");
+        settings.bind(|| insta::assert_snapshot!(name, shown));
+    }
+}
+
+/// What is compiled once is compiled already; nothing is downloaded.
+pub(crate) fn caches() -> Vec<(&'static str, PathBuf)> {
+    let target = repository().join("target");
+    let languages = target.join("languages");
+    vec![
+        ("XDG_CACHE_HOME", target.join("policies/cache-home")),
+        ("CARGO_TARGET_DIR", languages.join("rust/target")),
+        ("CARGO_NET_OFFLINE", "true".into()),
+        ("ZIG_GLOBAL_CACHE_DIR", languages.join("c-cache")),
+        ("ZIG_LOCAL_CACHE_DIR", languages.join("c-cache")),
+        ("GOCACHE", languages.join("go-cache")),
+        ("GOTOOLCHAIN", "local".into()),
+        ("GOPROXY", "off".into()),
+    ]
+}
+
+/// The fields of the tables of a source file, as the file of cases writes them.
+fn keys(source: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for body in source.split("Table {\n").skip(1).filter_map(|rest| rest.split("\n}").next()) {
+        let fields = body.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+        let is_name = |name: &str| name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+        keys.extend(fields.filter(|(name, _)| is_name(name)).map(|(name, _)| name.replace('_', "-")));
+    }
+    // A word of Rust, and renamed.
+    if keys.remove("kind") {
+        keys.insert("type".to_owned());
+    }
+    keys
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
