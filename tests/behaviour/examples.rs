@@ -36,8 +36,8 @@ fn every_example_has_a_test() {
     let folders = folders.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
     let mut names: Vec<_> = folders.map(|path| path.file_name().expect("a name").to_owned()).collect();
     names.sort();
-    // Of `policies`, `languages.rs` takes care.
-    assert_eq!(names, ["custom-policy", "mutual-tls", "policies", "quickstart"]);
+    // Of `first-party`, `first_party.rs` takes care, and of `policies`, `languages.rs`.
+    assert_eq!(names, ["custom-policy", "first-party", "mutual-tls", "policies", "quickstart"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod documentation;
 mod drain;
 mod examples;
 mod expiry;
+mod first_party;
 mod freshness;
 #[path = "../../gateway/plugin-host/tests/suite/guest.rs"]
 #[allow(dead_code, reason = "the plugin host's own tests use the rest")]

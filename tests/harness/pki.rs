@@ -96,7 +96,8 @@ pub struct Leaf {
     key: Key,
     usage: ExtendedKeyUsagePurpose,
     years: (i32, i32),
-    /// Seconds since 1970, where the end is not that of a year.
+    /// Seconds since 1970, where the beginning or the end is not that of a year.
+    begin: Option<u64>,
     end: Option<u64>,
     serial: Option<u64>,
     extensions: Vec<CustomExtension>,
@@ -146,6 +147,11 @@ impl Leaf {
         Self { years: (from, to), ..self }
     }
 
+    /// Its validity begins so many seconds after 1970.
+    pub fn valid_from(self, begin: u64) -> Self {
+        Self { begin: Some(begin), ..self }
+    }
+
     /// Its validity ends so many seconds after 1970.
     pub fn valid_until(self, end: u64) -> Self {
         Self { end: Some(end), ..self }
@@ -153,9 +159,21 @@ impl Leaf {
 
     fn of(names: Vec<String>, usage: ExtendedKeyUsagePurpose) -> Self {
         let (common_name, organizational_unit, uri) = (None, None, None);
-        let (key, years, end) = (Key::EcdsaP256, (2024, 2099), None);
+        let (key, years, begin, end) = (Key::EcdsaP256, (2024, 2099), None, None);
         let (serial, extensions) = (None, Vec::new());
-        Self { names, common_name, organizational_unit, uri, key, usage, years, end, serial, extensions }
+        Self {
+            names,
+            common_name,
+            organizational_unit,
+            uri,
+            key,
+            usage,
+            years,
+            begin,
+            end,
+            serial,
+            extensions,
+        }
     }
 
     fn params(&self) -> CertificateParams {
@@ -170,7 +188,10 @@ impl Leaf {
         if let Some(uri) = &self.uri {
             params.subject_alt_names.push(SanType::URI(uri.as_str().try_into().expect("a URI is ASCII")));
         }
-        params.not_before = date_time_ymd(self.years.0, 1, 1);
+        params.not_before = match self.begin {
+            Some(begin) => date_time_ymd(1970, 1, 1) + Duration::from_secs(begin),
+            None => date_time_ymd(self.years.0, 1, 1),
+        };
         params.not_after = match self.end {
             Some(end) => date_time_ymd(1970, 1, 1) + Duration::from_secs(end),
             None => date_time_ymd(self.years.1, 1, 1),
