@@ -1,7 +1,7 @@
 //! One GET request, and an answer that is read to its end, over HTTP/1.1 or HTTP/2.
 //!
-//! No HTTP library: the bytes are always the same, and a library's work would be this side's alone. The answer is known
-//! by its body: the rig's upstream ends each with [`END`].
+//! No HTTP library: the bytes are always the same, and a library's work would be this side's alone. Over HTTP/1.1 the
+//! answer is known by its body, which the rig's upstream ends with [`END`]; over HTTP/2 by the flag that ends its stream.
 
 use std::io::{self, ErrorKind};
 
@@ -20,22 +20,28 @@ const ACKNOWLEDGED: &[u8] = b"\x00\x00\x00\x04\x01\x00\x00\x00\x00";
 
 pub(crate) struct Request {
     bytes: Vec<u8>,
+    is_answered: fn(&[u8]) -> bool,
 }
 
 impl Request {
     /// For the server name that the connection was made for: servers may refuse any other (RFC 9110 section 15.5.20).
     pub(crate) fn over(alpn: &str, authority: &str) -> Self {
-        let bytes = match alpn {
-            "h2" => [PREFACE, &headers(authority), ACKNOWLEDGED].concat(),
-            _ => format!("GET / HTTP/1.1\r\nhost: {authority}\r\n\r\n").into_bytes(),
-        };
-        Self { bytes }
+        match alpn {
+            "h2" => Self {
+                bytes: [PREFACE, &headers(authority), ACKNOWLEDGED].concat(),
+                is_answered: ends_stream,
+            },
+            _ => Self {
+                bytes: format!("GET / HTTP/1.1\r\nhost: {authority}\r\n\r\n").into_bytes(),
+                is_answered: |read| read.windows(END.len()).any(|window| window == END),
+            },
+        }
     }
 
     pub(crate) async fn exchange(&self, stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
         stream.write_all(&self.bytes).await?;
         let mut read = Vec::new();
-        while !read.windows(END.len()).any(|window| window == END) {
+        while !(self.is_answered)(&read) {
             if stream.read_buf(&mut read).await? == 0 {
                 return Err(io::Error::new(
                     ErrorKind::UnexpectedEof,
@@ -47,6 +53,34 @@ impl Request {
     }
 }
 
+/// Whether a frame of DATA or HEADERS ends stream 1 (RFC 9113 sections 4.1, 6.1 and 6.2). Servers may frame a body as they
+/// like: its last bytes need not be in one piece.
+fn ends_stream(mut read: &[u8]) -> bool {
+    while let [a, b, c, kind, flags, s0, s1, s2, s3, rest @ ..] = read {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let stream = u32::from_be_bytes([*s0, *s1, *s2, *s3]);
+        let Some(behind) = rest.get(length..) else { return false };
+        if stream == 1 && *kind <= 1 && flags & 1 != 0 {
+            return true;
+        }
+        read = behind;
+    }
+    false
+}
+
+/// RFC 9113 section 4.1: nine bytes before each frame, its length, type, flags and stream. DATA or HEADERS with END_STREAM.
+fn has_last_frame(mut read: &[u8]) -> bool {
+    while let Some((head, rest)) = read.split_first_chunk::<9>() {
+        let [high, middle, low, kind, flags, ..] = *head;
+        if kind <= 1 && flags & 1 == 1 {
+            return true;
+        }
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        read = rest.get(length..).unwrap_or_default();
+    }
+    false
+}
+
 /// RFC 9113 section 6.2, RFC 7541: HEADERS of stream 1 with END_STREAM and END_HEADERS; method, scheme and path are
 /// entries 2, 7 and 4 of the static table, the authority is a literal with the name of entry 1. A name of the rig has fewer
 /// than 127 bytes, so every length fits one byte.
@@ -56,4 +90,18 @@ fn headers(authority: &str) -> Vec<u8> {
     let mut frame = vec![0, 0, block.len() as u8, 1, 0x05, 0, 0, 0, 1];
     frame.extend_from_slice(&block);
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_over_http2_ends_with_its_flag_however_it_is_divided() {
+        let settings = [0, 0, 0, 4, 1, 0, 0, 0, 0];
+        let data = [0, 0, 2, 0, 0, 0, 0, 0, 1, b'o', b'k'];
+        let last = [0, 0, 1, 0, 1, 0, 0, 0, 1, b'\n'];
+        assert!(!has_last_frame(&[settings.as_slice(), &data].concat()));
+        assert!(has_last_frame(&[settings.as_slice(), &data, &last].concat()));
+    }
 }
