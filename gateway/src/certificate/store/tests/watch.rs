@@ -26,15 +26,15 @@ fn a_folder_that_cannot_be_read_costs_no_events_of_the_others() {
         .on_thread_start(become_nobody)
         .build()
         .unwrap();
-    let source = Arc::new(CertificateSource {
+    let sources = [Arc::new(CertificateSource {
         freshness: Freshness::Events,
         allow_readable_keys: true,
         scan_interval: Duration::from_secs(3600),
         ..CertificateSource::clone(&source(root))
-    });
+    })];
     let stapler = Arc::new(Stapler::new(None));
     let opened = CertificateStore::open(
-        &[source],
+        &sources,
         Arc::new(OpenGate),
         stapler,
         Arc::default(),
