@@ -2,6 +2,13 @@
 //! configured otherwise.
 //!
 //! It lives on the background runtime: a scrape never takes time from a worker. It only reads.
+//!
+//! # Memo: names
+//! A page in a browser on the same machine, or in the same network, can ask any address by a name of its own that its author
+//! points there (DNS rebinding), and read what it gets as from its own server. What it cannot do is to ask without that name
+//! in `Host`. So that has to be an address, `localhost`, or one of the names in `[admin] hosts`; nothing else is answered,
+//! whatever the address of the listener. Scrapers that ask by a name need it in the configuration. One that sends no
+//! `Host` is no browser.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -25,9 +32,11 @@ use crate::metrics::{CertificateCounts, Metrics, OcspCounts};
 use crate::snapshot::Snapshots;
 
 pub mod certificates;
+mod hosts;
 mod readiness;
 
 use certificates::Query;
+use hosts::Hosts;
 use readiness::Readiness;
 
 /// OpenMetrics 1.0.
@@ -45,9 +54,16 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 const LISTINGS: usize = 2;
 
 /// Serves until the runtime ends: while the gateway drains, `/readyz` still says so.
-pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, snapshots: Arc<Snapshots>, drain: Arc<Drain>) {
+pub async fn serve(
+    socket: TcpListener,
+    hosts: Vec<String>,
+    metrics: Arc<Metrics>,
+    snapshots: Arc<Snapshots>,
+    drain: Arc<Drain>,
+) {
     let listings = Arc::new(Semaphore::new(LISTINGS));
-    let shown = Arc::new(Shown { metrics, snapshots, drain, readiness: Readiness::default(), listings });
+    let hosts = Hosts::new(hosts);
+    let shown = Arc::new(Shown { hosts, metrics, snapshots, drain, readiness: Readiness::default(), listings });
     let respond = move |request| {
         let shown = Arc::clone(&shown);
         async move { answer(&request, &shown).await }
@@ -57,6 +73,7 @@ pub async fn serve(socket: TcpListener, metrics: Arc<Metrics>, snapshots: Arc<Sn
 
 /// What answers are made from.
 struct Shown {
+    hosts: Hosts,
     metrics: Arc<Metrics>,
     snapshots: Arc<Snapshots>,
     drain: Arc<Drain>,
@@ -98,6 +115,10 @@ where
 }
 
 async fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
+    if !shown.hosts.allow(request) {
+        let text_of_refusal = "ask by address or as localhost, or list this name in `hosts` of [admin]\n";
+        return text(StatusCode::MISDIRECTED_REQUEST, text_of_refusal);
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     }

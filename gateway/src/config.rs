@@ -37,6 +37,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Where compiled plugins are kept between runs. `None`: compiled anew at each start.
     pub state_directory: Option<PathBuf>,
+    /// Whether the system may write the gateway's memory, keys among it, to a file, and others of its user look into it.
+    pub core_dumps: bool,
     pub listeners: Vec<Arc<Listener>>,
     pub certificate_sources: Vec<Arc<CertificateSource>>,
     pub certificates: Certificates,
@@ -312,6 +314,8 @@ pub struct Http {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     pub address: SocketAddr,
+    /// Host names that it may be asked by, in lower case, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -233,6 +233,26 @@ fn a_policy_that_talks_too_much_is_cut_short() {
 }
 
 #[test]
+fn a_policy_that_many_clients_make_talk_is_held_to_its_rate() {
+    let probe = Probe::start("log-rate = 1");
+    for _ in 0..10 {
+        drop(probe.connect("any.example").expect("a handshake"));
+    }
+    probe.gateway.wait_for_nth(10, "the connections", |line| line.is("connection"));
+    let said = || probe.gateway.lines(|line| line.text("target") == "handfast::policy").len();
+    let dropped = probe
+        .gateway
+        .metric("handfast_policy_dropped_total", &[("policy", "probe"), ("what", "log-rate")]);
+    // Three lines of each, of which ten come through at once and then one in a second.
+    assert_eq!(said() as f64 + dropped, 30.0);
+    assert!((10..30).contains(&said()), "{} lines", said());
+    let told = probe.gateway.wait_for("the line that says so", |line| {
+        line.text("message") == "policy logs more than its log-rate; lines are dropped"
+    });
+    assert_eq!((told.text("policy"), told.number("rate")), ("probe", 1));
+}
+
+#[test]
 fn a_policy_may_keep_a_certificate_from_going_live() {
     let scene = Scene::new(&["good.example", "refused.example"]);
     let gateway = Gateway::start(&probe_config(&scene, "config = { select = \"pass\" }"));

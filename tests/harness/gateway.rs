@@ -126,7 +126,7 @@ impl Gateway {
     pub fn admin(&self, path: &str) -> Response {
         let mut stream = TcpStream::connect(self.admin_address()).expect("the admin listener accepts");
         stream.set_read_timeout(Some(DEADLINE)).expect("a deadline is set");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         std::io::Write::write_all(&mut stream, request.as_bytes()).expect("the admin listener reads");
         http1::read_response(&mut stream).expect("the admin listener answers")
     }

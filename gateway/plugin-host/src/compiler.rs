@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::Engine;
 
@@ -103,7 +103,8 @@ impl CompileBounds {
             seconds,
             // The machine may be busy; a component that uses its time up ends sooner, by that.
             patience: Duration::from_secs(6 * seconds),
-            image: (16 << 20) + 4 * size,
+            // What this process holds of one component for a moment, however large that is.
+            image: ((16 << 20) + 4 * size).min(160 << 20),
         }
     }
 }
@@ -124,7 +125,8 @@ const INVALID: u8 = 3;
 /// Bytes of the child's standard error that are kept.
 const SAID_BYTES: u64 = 2_048;
 
-/// Writes and reads at once, so that neither side waits for the other.
+/// Writes and reads at once, so that neither side waits for the other. A child that closes one of its outputs and goes on
+/// is as endless as one that says nothing: it has until both are at their end.
 fn talk(child: &mut Child, component: &[u8], bounds: &CompileBounds) -> io::Result<Talk> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
@@ -134,14 +136,23 @@ fn talk(child: &mut Child, component: &[u8], bounds: &CompileBounds) -> io::Resu
             // A child that ended early says why by how it ended.
             let _ = stdin.map(|mut stdin| stdin.write_all(component));
         });
-        let said = spawn().spawn_scoped(scope, move || beginning(stderr, SAID_BYTES));
+        let at_end = sender.clone();
+        let said = spawn().spawn_scoped(scope, move || {
+            let said = beginning(stderr, SAID_BYTES);
+            let _ = at_end.send(());
+            said
+        });
         let read = spawn().spawn_scoped(scope, move || {
             let image = beginning(stdout, bounds.image.saturating_add(1));
             let _ = sender.send(());
             image
         });
         let ended = match (&write, &said, &read) {
-            (Ok(_), Ok(_), Ok(_)) => receiver.recv_timeout(bounds.patience),
+            (Ok(_), Ok(_), Ok(_)) => {
+                let end = Instant::now() + bounds.patience;
+                let next = || receiver.recv_timeout(end.saturating_duration_since(Instant::now()));
+                next().and_then(|()| next())
+            }
             // The pipes of the threads that were not made are closed, so the others end when the child is killed.
             _ => Ok(()),
         };
@@ -247,7 +258,26 @@ fn bound_this_process(memory: u64, seconds: u64) -> io::Result<()> {
     // Where memory runs out for all, this process goes before the gateway does.
     #[cfg(target_os = "linux")]
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    #[cfg(target_os = "linux")]
+    forgo_privileges();
     Ok(())
+}
+
+/// The compiler reads what strangers may have written. Should a component ever take it over, it finds the three pipes, no
+/// program that would give it more rights, and nobody of the same user may look into it, or it into core dumps. Last of
+/// all: the files of a process that nobody may look into belong to root.
+#[cfg(target_os = "linux")]
+fn forgo_privileges() {
+    const FIRST_BESIDE_THE_PIPES: libc::c_uint = 3;
+    const NO_FLAGS: libc::c_uint = 0;
+    let (yes, none): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // SAFETY: plain system calls without pointers, in a process that has opened no file yet and has one thread. A kernel
+    // that does not know one of them changes nothing, and everything that is opened here is closed at an `exec` anyway.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST_BESIDE_THE_PIPES, libc::c_uint::MAX, NO_FLAGS);
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, none, none, none);
+        libc::prctl(libc::PR_SET_DUMPABLE, none, none, none, none);
+    }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -336,5 +366,32 @@ mod tests {
         let talked = talk(&mut child, b"", &bounds).unwrap();
         assert!(matches!(talked, Talk::Endless { .. }));
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+
+    /// The parent waited for the end of what it says, without a bound.
+    #[test]
+    fn a_child_that_closes_one_output_and_goes_on_is_killed_too() {
+        for closed in [">&-", "2>&-"] {
+            let mut child = Command::new("/bin/sh")
+                .args(["-c", &format!("exec sleep 1000 {closed}")])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let bounds = CompileBounds { patience: Duration::from_millis(50), ..CompileBounds::of(0) };
+            let talked = talk(&mut child, b"", &bounds).unwrap();
+            assert!(matches!(talked, Talk::Endless { .. }), "{closed}");
+            assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        }
+    }
+
+    #[test]
+    fn the_child_is_told_nothing_of_the_gateways_environment() {
+        let told = shell("env | sed 's/=.*//' | sort | tr '\\n' ' '").compile(b"").unwrap();
+        let told = String::from_utf8(told).unwrap();
+        // The shell adds some of its own.
+        let own = ["RAYON_NUM_THREADS", "PWD", "OLDPWD", "SHLVL", "_"];
+        assert!(told.split_whitespace().all(|name| own.contains(&name)), "{told}");
     }
 }

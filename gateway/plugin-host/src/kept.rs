@@ -1,6 +1,7 @@
-//! What a policy has that outlives its instances and its plugins: what it counted, and the values it keeps.
+//! What a policy has that outlives its instances and its plugins: what it counted, the values it keeps, its share of the
+//! log and its places among the calls under way.
 //!
-//! Both are found by the policy's name, so that a plugin that replaces another goes on where that one was, and so does a
+//! All are found by the policy's name, so that a plugin that replaces another goes on where that one was, and so does a
 //! policy whose settings a reload changed. A name that no policy has any more forgets them: the registry holds them
 //! weakly, the policies strongly.
 
@@ -8,8 +9,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::sync::Semaphore;
+
 use crate::counter::Counters;
 use crate::key_value::{KeyValue, KeyValueBounds, KeyValueUse};
+use crate::log_rate::{Line, LogRate};
 
 /// What a policy has counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct Counted {
     pub dropped_additions: u64,
     /// Messages beyond those that a call may log.
     pub dropped_messages: u64,
+    /// Messages beyond those that the policy may log in a second.
+    pub limited_messages: u64,
     /// `None` without the grant.
     pub key_value: Option<KeyValueUse>,
 }
@@ -29,11 +35,35 @@ pub(crate) struct Ledger {
     pub(crate) policy: String,
     pub(crate) counters: Counters,
     dropped_messages: AtomicU64,
+    log_rate: LogRate,
 }
 
 impl Ledger {
     fn new(policy: &str) -> Self {
-        Self { policy: policy.to_owned(), counters: Counters::default(), dropped_messages: AtomicU64::new(0) }
+        Self {
+            policy: policy.to_owned(),
+            counters: Counters::default(),
+            dropped_messages: AtomicU64::new(0),
+            log_rate: LogRate::default(),
+        }
+    }
+
+    /// Whether one more line may reach the log, of `rate` in a second.
+    pub(crate) fn takes_line(&self, rate: u32) -> bool {
+        match self.log_rate.line(rate) {
+            Line::Written => true,
+            Line::Dropped { tell } => {
+                if let Some(dropped) = tell {
+                    let policy = self.policy.as_str();
+                    tracing::warn!(policy, dropped, rate, "policy logs more than its log-rate; lines are dropped");
+                }
+                false
+            }
+        }
+    }
+
+    pub(crate) fn limited_messages(&self) -> u64 {
+        self.log_rate.dropped()
     }
 
     pub(crate) fn drop_message(&self) {
@@ -45,9 +75,11 @@ impl Ledger {
     }
 }
 
-/// Ledgers and stores by the names of their policies.
+/// Ledgers, stores and turns by the names of their policies.
 #[derive(Default)]
 pub(crate) struct Registry {
+    /// Each beside how many it began with.
+    turns: Mutex<HashMap<String, (u32, Weak<Semaphore>)>>,
     ledgers: Mutex<HashMap<String, Weak<Ledger>>>,
     stores: Mutex<HashMap<String, Weak<KeyValue>>>,
 }
@@ -62,6 +94,22 @@ impl Registry {
         let ledger = Arc::new(Ledger::new(policy));
         ledgers.insert(policy.to_owned(), Arc::downgrade(&ledger));
         ledger
+    }
+
+    /// The places of a policy's calls, which a plugin and the one that it replaces share: a policy that hangs does not
+    /// have twice as many instances for having been replaced. Another number makes others.
+    pub(crate) fn turns(&self, policy: &str, concurrency: u32) -> Arc<Semaphore> {
+        let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((number, turns)) = all.get(policy)
+            && *number == concurrency
+            && let Some(turns) = turns.upgrade()
+        {
+            return turns;
+        }
+        all.retain(|_, (_, turns)| turns.strong_count() > 0);
+        let turns = Arc::new(Semaphore::new(usize::try_from(concurrency.max(1)).unwrap_or(1)));
+        all.insert(policy.to_owned(), (concurrency, Arc::downgrade(&turns)));
+        turns
     }
 
     /// Other bounds make another store: a build that fails in the end must not have shrunk the one in use.
@@ -93,6 +141,9 @@ mod tests {
         assert!(Arc::ptr_eq(&store, &registry.key_value("a", bounds)));
         let smaller = KeyValueBounds { max_entries: 1, ..bounds };
         assert!(!Arc::ptr_eq(&store, &registry.key_value("a", smaller)));
+        let turns = registry.turns("a", 3);
+        assert!(Arc::ptr_eq(&turns, &registry.turns("a", 3)));
+        assert_eq!(registry.turns("a", 4).available_permits(), 4);
         drop(ledger);
         registry.ledger("c");
         assert_eq!(registry.ledgers.lock().unwrap().len(), 1);

@@ -122,10 +122,16 @@ impl Account {
     }
 
     pub(crate) fn host_call(&mut self) -> Result<(), Stop> {
-        if self.host_calls >= self.limits.host_calls {
+        self.host_calls(1)
+    }
+
+    /// One that takes as long as so many.
+    pub(crate) fn host_calls(&mut self, number: u32) -> Result<(), Stop> {
+        let made = self.host_calls.saturating_add(number);
+        if made > self.limits.host_calls {
             return Err(Stop::HostCalls);
         }
-        self.host_calls += 1;
+        self.host_calls = made;
         Ok(())
     }
 

@@ -386,7 +386,7 @@ mod tests {
     }
 
     fn contents(path: &str, text: &str) -> Contents {
-        let (bytes, age) = (text.as_bytes().to_vec(), Duration::ZERO);
+        let (bytes, age) = (text.as_bytes().to_vec().into(), Duration::ZERO);
         Contents { path: path.into(), bytes, mode: 0o600, age, trouble: None }
     }
 

@@ -53,6 +53,7 @@ struct GatewayTable {
     drain_timeout: Span,
     max_connections: Spanned<usize>,
     state_directory: Option<PathBuf>,
+    core_dumps: bool,
 }
 
 impl Default for GatewayTable {
@@ -63,6 +64,7 @@ impl Default for GatewayTable {
             drain_timeout: Span::seconds(30),
             max_connections: hundred_thousand(),
             state_directory: None,
+            core_dumps: false,
         }
     }
 }
@@ -369,6 +371,8 @@ impl Default for HttpTable {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct AdminTable {
     address: Spanned<SocketAddr>,
+    #[serde(default)]
+    hosts: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

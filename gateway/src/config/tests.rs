@@ -54,6 +54,9 @@ fn values_out_of_bounds_are_refused_with_the_bounds() {
         ("scan-interval = \"2h\"", "between 1s and 1h"),
         ("freshness = \"event\"", "did you mean `events`?"),
         ("ocsp = \"files\"\n[certificates]\nkey-cache = 0", "between 1 and 1000000"),
+        ("[[policy]]\nname = \"p\"\nplugin = \"p.wasm\"\nconcurrency = 0", "between 1 and 1000"),
+        ("[[policy]]\nname = \"p\"\nplugin = \"p.wasm\"\nlog-rate = 0", "between 1 and 100000"),
+        ("[[policy]]\nname = \"p\"\nplugin = \"p.wasm\"\non-error = \"last\"", "did you mean `last-good`?"),
         ("[certificates]\nexpiry-warnings = [\"30d\", \"5m\"]", "between 1h and 366d"),
     ] {
         let error = refusal(keys);

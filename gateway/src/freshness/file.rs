@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::folder::Folder;
 
 /// How often a read is repeated because the files changed under it. Each try is a few system calls; a writer that
@@ -237,10 +239,10 @@ pub(super) fn unchanged_of(files: &Files, seen: &[Seen], watched: Watched) -> bo
     all.all(|(position, (path, seen))| !watched.has(position) || Seen::at(path) == *seen)
 }
 
-/// A file's bytes. Not `Debug`: it may hold a private key.
+/// A file's bytes. Not `Debug`: it may hold a private key, and so the memory is cleared when it is given back.
 pub struct Contents {
     pub path: PathBuf,
-    pub bytes: Vec<u8>,
+    pub bytes: Zeroizing<Vec<u8>>,
     /// Permission bits, of the file that the bytes came from.
     pub mode: u32,
     /// How long the file had been as it is when it was read.
@@ -312,7 +314,7 @@ fn read_all(files: &Files, seen: &[Seen], limit: usize) -> Result<Vec<Contents>,
             }
             Err(error) => all.push(Contents {
                 path: path.clone(),
-                bytes: Vec::new(),
+                bytes: Zeroizing::default(),
                 mode: 0,
                 age: Duration::ZERO,
                 trouble: Some(Arc::new(error)),
@@ -330,7 +332,7 @@ fn pause() {
 /// Reads one file that is not part of a set: bounded, and only if it is a regular file. Blocks.
 pub(crate) fn read_alone(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
     let mut reading = read_together(&vec![path.to_owned()].into(), limit).contents?;
-    Ok(reading.pop().map(|contents| contents.bytes).unwrap_or_default())
+    Ok(reading.pop().map(|mut contents| std::mem::take(&mut *contents.bytes)).unwrap_or_default())
 }
 
 fn read(path: &Path, seen: &Seen, limit: usize) -> Result<Contents, ReadError> {
@@ -359,7 +361,7 @@ fn read(path: &Path, seen: &Seen, limit: usize) -> Result<Contents, ReadError> {
     let bytes = bytes.ok_or_else(|| ReadError::TooLarge { path: path.to_owned(), limit })?;
     let age = file_clock().saturating_sub(FileIdentity::from(&metadata).changed);
     let age = Duration::from_nanos(u64::try_from(age).unwrap_or(0));
-    Ok(Contents { path: path.to_owned(), bytes, mode: metadata.mode() & 0o7777, age, trouble: None })
+    Ok(Contents { path: path.to_owned(), bytes: bytes.into(), mode: metadata.mode() & 0o7777, age, trouble: None })
 }
 
 /// `None` if there is more than `limit`: decided by what is read, since the size of a file that grows says nothing.
@@ -474,7 +476,7 @@ mod tests {
         let files = Files::new(vec![one], vec![two.clone()]);
         let read = || {
             let reading = read_together(&files, 10);
-            let texts: Vec<_> = reading.contents.unwrap().into_iter().map(|file| file.bytes).collect();
+            let texts: Vec<_> = reading.contents.unwrap().into_iter().map(|file| file.bytes.to_vec()).collect();
             (reading.seen, texts)
         };
         let (without, texts) = read();

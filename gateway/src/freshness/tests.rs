@@ -27,7 +27,7 @@ impl Load<u64> for Numbers {
     fn load(&self, files: Vec<Contents>) -> LoadFuture<'_, u64> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
-            let text = |file: &Contents| String::from_utf8(file.bytes.clone()).unwrap();
+            let text = |file: &Contents| String::from_utf8(file.bytes.to_vec()).unwrap();
             let numbers: Vec<String> = files.iter().map(text).collect();
             let first = numbers[0].trim().to_owned();
             assert_ne!(first, "panic");

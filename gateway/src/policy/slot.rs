@@ -269,7 +269,8 @@ struct Loader {
 impl Load<Version> for Loader {
     fn load(&self, files: Vec<Contents>) -> LoadFuture<'_, Version> {
         Box::pin(async move {
-            let bytes = files.into_iter().next().map(|file| file.bytes).unwrap_or_default();
+            let bytes = files.into_iter().next().map(|mut file| std::mem::take(&mut *file.bytes));
+            let bytes = bytes.unwrap_or_default();
             let plugin = match self.unstarted(None).filter(|plugin| plugin.is_of(&bytes)) {
                 Some(plugin) => plugin,
                 None => self.compiled(bytes).await?,

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -92,6 +93,8 @@ func choose(connection handfast.Connection, hello handfast.ClientHello) handfast
 		one, other := handfast.Random(16), handfast.Random(16)
 		good := len(one) == 16 && !bytes.Equal(one, other) && !bytes.Equal(handfast.Random(8), handfast.Random(8))
 		return handfast.Pass().Because(fmt.Sprint(good))
+	case "hash":
+		return handfast.Pass().Because(fmt.Sprint(maphash.String(maphash.MakeSeed(), rest)))
 	}
 	panic("told to fail")
 }

@@ -6,6 +6,11 @@ use std::sync::Arc;
 use super::{KeyValueUse, OVERHEAD};
 use crate::bindings::handfast::policy::key_value::Error;
 
+/// A slot without an entry: itself, its place in the list of those, and what the index has room for beside.
+const EMPTY_SLOT: usize = 80;
+/// Empty slots that are not worth moving entries for.
+const FEW: usize = 64;
+
 /// All moments are milliseconds since the store was made.
 pub(super) struct Shard {
     slots: Vec<Option<Entry>>,
@@ -107,10 +112,36 @@ impl Shard {
     }
 
     fn make_room(&mut self, bytes: usize, now: u64) {
-        while self.by_key.len() >= self.max_entries || self.bytes.saturating_add(bytes) > self.max_bytes {
+        while self.by_key.len() >= self.max_entries || self.taken().saturating_add(bytes) > self.max_bytes {
             if !self.evict(now) {
                 return;
             }
+        }
+    }
+
+    /// What the entries take, and the slots that stand empty beside the one that the next entry gets: few large values
+    /// after many small ones would otherwise take half as much again as is allowed.
+    fn taken(&self) -> usize {
+        self.bytes.saturating_add(self.free.len().saturating_sub(1).saturating_mul(EMPTY_SLOT))
+    }
+
+    /// Moves the entries together where more slots are empty than not. Takes as long as half of the removals before it did
+    /// together, some 0.2 µs for each entry; a store that is full has no empty slots, and comes here only when values grow.
+    fn close_gaps(&mut self) {
+        if self.free.len() <= self.by_key.len().saturating_add(FEW) {
+            return;
+        }
+        self.slots = std::mem::take(&mut self.slots).into_iter().filter(Option::is_some).collect();
+        self.slots.shrink_to_fit();
+        self.free = Vec::new();
+        self.hand = 0;
+        self.by_key.shrink_to_fit();
+        self.by_expiry.clear();
+        for (slot, entry) in (0..).zip(self.slots.iter().flatten()) {
+            if let Some(known) = self.by_key.get_mut(&entry.key) {
+                *known = slot;
+            }
+            self.by_expiry.insert((entry.expires, slot));
         }
     }
 
@@ -164,6 +195,7 @@ impl Shard {
         self.by_key.remove(&entry.key);
         self.by_expiry.remove(&(entry.expires, slot));
         self.bytes = self.bytes.saturating_sub(entry.bytes());
+        self.close_gaps();
         Some(entry)
     }
 
@@ -247,6 +279,30 @@ mod tests {
         let before = shard.usage();
         assert_eq!(shard.set(b"large", &vec![0; 20 * OVERHEAD], 1_000, 0), Err(Error::TooLarge));
         assert_eq!(shard.usage(), before);
+    }
+
+    /// They were not counted: 55 % over the bound.
+    #[test]
+    fn empty_slots_count_and_do_not_stay_empty_for_long() {
+        let mut shard = Shard::new(10_000, 1_000 * cost(b"0000", b"value"));
+        for number in 0..1_000 {
+            set(&mut shard, &format!("{number:04}"), 1_000, 0);
+        }
+        assert_eq!(shard.slots.len(), 1_000);
+        for number in 0..40 {
+            shard.set(format!("large {number}").as_bytes(), &[0; 5_000], 1_000, 0).unwrap();
+            assert!(shard.taken() <= shard.max_bytes, "{} of {}", shard.taken(), shard.max_bytes);
+            assert!(shard.free.len() <= shard.by_key.len() + FEW);
+        }
+        assert!(shard.slots.len() < 200 && shard.slots.capacity() < 400, "{}", shard.slots.len());
+        // What was moved is found where it is now, by its key and by its time.
+        let living = shard.usage().entries;
+        assert!(living >= 30, "{living}");
+        assert!(shard.get(b"large 39", 0).is_some());
+        for _ in 0..living {
+            assert!(shard.evict(2_000));
+        }
+        assert_eq!((shard.usage().entries, shard.usage().bytes), (0, 0));
     }
 
     #[test]

@@ -21,6 +21,12 @@ impl Idle {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
+    pub(super) fn forget(&self) {
+        // Dropped after the lock is: that clears their memory.
+        let forgotten = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(forgotten);
+    }
+
     pub(super) fn give(&self, lease: Lease) {
         if lease.calls >= self.calls {
             return;

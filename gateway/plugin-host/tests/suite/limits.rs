@@ -99,6 +99,26 @@ async fn calls_of_imports_are_counted() {
     assert!(matches!(error, CallError::HostCalls { limit: 100 }), "{error}");
 }
 
+/// It looks through all certificates there are.
+#[tokio::test]
+async fn a_search_by_tag_counts_as_256_calls() {
+    let calls = "(local $left i32) (local.set $left (i32.const COUNT))
+        (loop $more
+            (call $tagged (i32.const 3072) (i32.const 1) (i32.const 3072) (i32.const 1) (i32.const 128))
+            (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+            (br_if $more (local.get $left)))";
+    let import = r#"(import "handfast:policy/certificates@1.0.0" "tagged" (func $tagged (param i32 i32 i32 i32 i32)))
+        (memory "#;
+    for (count, good) in [("16", true), ("17", false)] {
+        let module = select_module(&calls.replace("COUNT", count), &pass()).replacen("(memory ", import, 1);
+        let answer = select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await;
+        match answer {
+            Ok(_) => assert!(good, "{count}"),
+            Err(error) => assert!(!good && error.kind() == "host-calls", "{count}: {error}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn handles_are_bounded() {
     let hoard = "(loop $more (call $fallback (i32.const 128)) (br $more))";
@@ -200,6 +220,81 @@ async fn a_policy_has_no_more_calls_under_way_than_its_own_turns() {
 
     drop(hanging);
     select_with(&dawdling, Hello::naming("a.example"), Store::default()).await.unwrap();
+}
+
+/// For a moment a plugin and the one that took its place are asked side by side.
+#[tokio::test]
+async fn a_plugin_and_the_one_in_its_place_share_their_turns() {
+    let host = Host::new(HostSettings { max_instances: 4, ..HostSettings::default() }).unwrap();
+    let plugin = host.load("under-test", &selecting(FIND)).unwrap();
+    let limits = Limits { concurrency: 1, timeout: Duration::from_millis(10), ..Limits::default() };
+    let (old, new) = (
+        Policy::new(&plugin, limited(limits)).await.unwrap(),
+        Policy::new(&plugin, limited(limits)).await.unwrap(),
+    );
+    let hanging =
+        old.select(Arc::new(Socket), Arc::new(Hello::naming("a.example")), Arc::new(Store { hangs: true }));
+    let mut hanging = Box::pin(hanging);
+    tokio::select! {
+        biased;
+        _ = &mut hanging => panic!("the disk answered"),
+        () = std::future::ready(()) => {}
+    }
+    let waited = select_with(&new, Hello::naming("a.example"), Store::default()).await.unwrap_err();
+    assert!(matches!(waited, CallError::Busy(_)), "{waited}");
+    drop(hanging);
+    select_with(&new, Hello::naming("a.example"), Store::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_are_bounded_from_the_start_and_as_they_grow() {
+    let with_table = async |elements: u32, body: &str| {
+        let table = format!("(table $table {elements} funcref) (memory ");
+        let module = select_module(body, &pass()).replacen("(memory ", &table, 1);
+        policy(&component(&["select"], &module), settings()).await
+    };
+    let grow = "(loop $more (br_if $more
+        (i32.ne (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1))))
+        (if (i32.gt_u (table.size $table) (i32.const 20000)) (then unreachable))
+        (if (i32.lt_u (table.size $table) (i32.const 19000)) (then unreachable))";
+    let growing = with_table(1, grow).await.unwrap();
+    assert_eq!(select(&growing).await.unwrap().verdict, Verdict::Pass, "it copes with the bound");
+    // Two tables of an instance count together.
+    let table = "(table $one 15000 funcref) (table $two 6000 funcref) (memory ";
+    let module = select_module("", &pass()).replacen("(memory ", table, 1);
+    let Err(error) = policy(&component(&["select"], &module), settings()).await else {
+        panic!("it was accepted")
+    };
+    assert!(matches!(error, LoadError::Start(_) | LoadError::Invalid(_)), "{error}");
+    assert!(with_table(20_001, "").await.is_err());
+}
+
+#[test]
+fn what_a_component_is_made_of_is_bounded_before_anything_of_it_runs() {
+    let refusal = |parts: &str| {
+        let text = format!(
+            "(component {parts} (instance $it) (export \"handfast:policy/select@1.0.0\" (instance $it)))"
+        );
+        let host = Host::new(HostSettings { max_instances: 4, ..HostSettings::default() }).unwrap();
+        let Err(error) = host.load("under-test", text.as_bytes()) else { panic!("it was loaded") };
+        match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        }
+    };
+    for (module, instances, expected) in [
+        ("", 65, "contains 65 core module instances, which exceeds the configured maximum of 64"),
+        ("(memory 1)", 9, "contains 9 Wasm linear memories, which exceeds the configured maximum of 8"),
+        ("(table 1 funcref)", 65, "exceeds the configured maximum of 64"),
+        ("(memory 1025)", 1, "memory does not fit in pooling allocator requirements"),
+        ("(table 20001 funcref)", 1, "exceeds the limit of 20000"),
+    ] {
+        let instances = "(core instance (instantiate $m))".repeat(instances);
+        let refused = refusal(&format!("(core module $m {module}) {instances}"));
+        assert!(refused.contains(expected), "{module}: {refused}");
+    }
+    let refused = refusal(&"(core module)".repeat(201));
+    assert!(refused.contains("201 core modules; at most 200"), "{refused}");
 }
 
 #[tokio::test]

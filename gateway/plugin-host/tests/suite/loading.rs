@@ -21,6 +21,18 @@ fn refusals_say_what_to_do() {
         refused(b"(module)"),
         refused(b"(component)"),
         refused(&plain("1.9.0", "imports")),
+        refused(&plain("2.0.0", "imports")),
+        refused(br#"(component (instance $it) (export "edge:policy/select@0.1.0" (instance $it)))"#),
+        refused(
+            br#"(component
+            (import "handfast:policies/log@1.0.0" (instance))
+            (instance $it) (export "handfast:policy/select@1.0.0" (instance $it)))"#,
+        ),
+        refused(
+            br#"(component
+            (import "handfast:policy/future@1.0.0" (instance))
+            (instance $it) (export "handfast:policy/select@1.0.0" (instance $it)))"#,
+        ),
         refused(
             br#"(component
             (import "wasi:threads/spawn@0.2.6" (instance))

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use handfast_plugin_host::{Limits, PolicySettings};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::guest::{component, data, pass, select_module};
@@ -60,4 +61,34 @@ async fn messages_are_escaped_cut_and_counted() {
         assert!(line.contains(r"first\nforgedxxx") && line.contains("policy=\"under-test\""), "{line}");
         assert_eq!(line.matches('x').count(), 1_024 - r"first\nforged".len());
     }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn beyond_its_rate_the_lines_of_a_policy_are_counted_and_told_of_once() {
+    let body = r#"(local $count i32)
+        (loop $more
+            (call $log (i32.const 2) (i32.const 3072) (i32.const 4))
+            (call $log (i32.const 0) (i32.const 3072) (i32.const 4))
+            (local.set $count (i32.add (local.get $count) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $count) (i32.const 8))))"#;
+    let module = select_module(body, &[pass(), data(3_072, b"line")].concat());
+    // One line a second, and ten at once.
+    let limits = Limits { log_rate: 1, ..settings().limits };
+    let settings = PolicySettings { limits, ..settings() };
+    let policy = policy(&component(&["select"], &module), settings).await.unwrap();
+    let begun = std::time::Instant::now();
+    let text = logged(async {
+        for _ in 0..4 {
+            select(&policy).await?;
+        }
+        Ok::<_, handfast_plugin_host::CallError>(())
+    })
+    .await;
+    let lines = text.lines().filter(|line| line.contains("line policy=")).count();
+    // 32 at the level `info`; the others, which nobody listens to, take no place.
+    let late = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    assert!((10..=10 + late).contains(&lines), "{text}");
+    let counted = policy.counted();
+    assert_eq!((counted.dropped_messages, counted.limited_messages), (0, 32 - lines as u64));
+    assert_eq!(text.matches("policy logs more than its log-rate").count(), 1, "{text}");
 }

@@ -46,7 +46,7 @@ pub(super) fn certificate(leaf: &Leaf, file: Option<&[u8]>) -> Arc<Certificate> 
     let identity =
         Identity { id: "a".into(), tags: Arc::default(), allow_readable_keys: false, serve_expired: false };
     let contents = |path: &str, bytes: &[u8]| {
-        let (bytes, age) = (bytes.to_vec(), Duration::ZERO);
+        let (bytes, age) = (bytes.to_vec().into(), Duration::ZERO);
         Contents { path: path.into(), bytes, mode: 0o600, age, trouble: None }
     };
     let mut files =

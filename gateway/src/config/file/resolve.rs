@@ -57,6 +57,7 @@ impl File {
             drain_timeout: self.gateway.drain_timeout.0,
             max_connections: context.at_least_one("max-connections", self.gateway.max_connections)?,
             state_directory: self.gateway.state_directory.map(|directory| context.absolute(directory)),
+            core_dumps: self.gateway.core_dumps,
             listeners,
             certificate_sources,
             certificates: context.certificates(self.certificates)?,
@@ -295,8 +296,21 @@ impl<'a> Context<'a> {
     ) -> Result<Option<Admin>, ConfigError> {
         let Some(table) = table else { return Ok(None) };
         let address = *table.address.get_ref();
+        let mut hosts = Vec::new();
+        for host in table.hosts {
+            match idna::domain_to_ascii_strict(host.get_ref()) {
+                Ok(ascii) if !ascii.is_empty() => hosts.push(ascii),
+                _ => {
+                    return Err(self.at(
+                        host.span(),
+                        format!("`{}` is not a host name", host.get_ref()),
+                        "write the name by which a scraper asks, as in \"gateway.internal\", without a port",
+                    ));
+                }
+            }
+        }
         match listeners.iter().find(|listener| clash(listener.address, address)) {
-            None => Ok(Some(Admin { address })),
+            None => Ok(Some(Admin { address, hosts })),
             Some(other) => Err(self.at(
                 table.address.span(),
                 format!("{address} is taken by the listener `{}` on {}", other.name, other.address),
