@@ -87,7 +87,7 @@ impl Builder {
         };
         if matches!(last, Last::Native) {
             // The switch is for measuring, under valgrind too, where the whole pool finds no room.
-            settings.max_instances = 16;
+            settings.max_instances = 1;
         }
         let host = plugin_host::Host::new(settings).map_err(BuildError::Host)?;
         let plugin = host.load_trusted(EMBEDDED_POLICY, EMBEDDED_PLUGIN).map_err(BuildError::Embedded)?;
