@@ -72,7 +72,9 @@ impl LogRate {
         let next = now.saturating_add(nanoseconds(TOLD_EVERY));
         let tell = now >= tell_at
             && self.tell_at.compare_exchange(tell_at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        Line::Dropped { tell: tell.then(|| dropped.saturating_sub(self.told.swap(dropped, Ordering::Relaxed))) }
+        Line::Dropped {
+            tell: tell.then(|| dropped.saturating_sub(self.told.swap(dropped, Ordering::Relaxed))),
+        }
     }
 }
 
