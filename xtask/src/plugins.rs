@@ -31,6 +31,7 @@ pub(crate) const GUESTS: &[&str] = &[
     "client-units",
     "conformance-rust",
     "custom-policy",
+    "guest-caller",
     "guest-hog",
     "guest-keeper",
     "guest-loop",

@@ -256,7 +256,8 @@ impl Policy {
     }
 
     fn new_lease(&self) -> Lease {
-        let state = State::new(self.limits, Arc::clone(&self.ledger), self.key_value.clone(), self.http.clone());
+        let state =
+            State::new(self.limits, Arc::clone(&self.ledger), self.key_value.clone(), self.http.clone());
         let mut store = Store::new(self.plugin.host().engine(), state);
         store.limiter(|state| &mut state.account);
         store.set_hostcall_fuel(HOST_CALL_BYTES);

@@ -337,7 +337,8 @@ async fn http_client(
     metrics: &Metrics,
 ) -> Result<Option<Arc<Client>>, SlotError> {
     let Some(settings) = config.http.clone() else { return Ok(None) };
-    let (name, counters, background) = (config.name.clone(), metrics.policy_http(&config.name), background.clone());
+    let (name, counters, background) =
+        (config.name.clone(), metrics.policy_http(&config.name), background.clone());
     let made = spawn_blocking(move || Client::new(&name, settings, background, counters)).await;
     let source: Reason = match made {
         Ok(Ok(client)) => return Ok(Some(Arc::new(client))),

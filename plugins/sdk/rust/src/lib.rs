@@ -55,8 +55,8 @@
 //! ```
 //!
 //! The component imports the interfaces of `handfast:policy` that the code calls, and nothing else: no WASI, so no files, no
-//! sockets, no environment, and `println!` goes nowhere (use [`log`]). What needs a grant is in [`counter`] and
-//! [`key_value`]; calling either makes the component import it, and the gateway then refuses to load it without the grant.
+//! sockets, no environment, and `println!` goes nowhere (use [`log`]). What needs a grant is in [`counter`], [`key_value`]
+//! and [`http`]; calling any makes the component import it, and the gateway then refuses to load it without the grant.
 //!
 //! # Testing one
 //!
@@ -79,7 +79,7 @@
 //! # Hash maps
 //!
 //! The standard library's `HashMap` has fixed keys on this target: a client that chooses the names in it can make it slow.
-//! Use a `BTreeMap`, or a hasher seeded from [`random::unsigned`].
+//! Use a `BTreeMap`, or [`random::RandomState`] for its hasher.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![warn(missing_docs)]
@@ -96,6 +96,7 @@ pub mod clock;
 pub mod counter;
 mod export;
 mod hook;
+pub mod http;
 pub mod key_value;
 pub mod log;
 pub mod random;

@@ -3,10 +3,14 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use crate::{Certificate, log::Level};
+use crate::{
+    Certificate,
+    http::{Error, Request, Response},
+    log::Level,
+};
 
 /// Answers what a policy imports, and keeps what it wrote.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Gateway {
     /// In the order in which `find` and `tagged` give them.
     pub certificates: Vec<Certificate>,
@@ -22,6 +26,26 @@ pub struct Gateway {
     pub counters: BTreeMap<String, u64>,
     /// What was stored, and the time at which it ends.
     pub key_value: BTreeMap<Vec<u8>, (Vec<u8>, Duration)>,
+    /// Answers a policy's HTTP calls: unless a test says otherwise, no host is listed.
+    pub http: fn(&Request) -> Result<Response, Error>,
+    /// The requests that were made.
+    pub requests: Vec<Request>,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            certificates: Vec::new(),
+            fallback: None,
+            now: Duration::ZERO,
+            random: 0,
+            lines: Vec::new(),
+            counters: BTreeMap::new(),
+            key_value: BTreeMap::new(),
+            http: |_| Err(Error::NotAllowed),
+            requests: Vec::new(),
+        }
+    }
 }
 
 impl Gateway {
@@ -130,6 +154,20 @@ pub(crate) mod counter {
 
     pub(crate) fn add(name: &str, delta: u64) {
         current(|gateway| *gateway.counters.entry(name.to_owned()).or_default() += delta);
+    }
+}
+
+pub(crate) mod http {
+    use super::current;
+    use crate::http::{Error, Request, Response};
+
+    pub(crate) fn send(request: &Request) -> Result<Response, Error> {
+        // Answered outside of the borrow: a test's answer may look at the gateway itself.
+        let answer = current(|gateway| {
+            gateway.requests.push(request.clone());
+            gateway.http
+        });
+        answer(request)
     }
 }
 
