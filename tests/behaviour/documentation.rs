@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 #[test]
 fn every_key_of_the_configuration_is_on_its_page_and_no_other() {
-    let tables = configuration_tables(&read("gateway/src/config/file.rs"));
+    let tables = configuration_tables(&configuration_source());
     assert!(tables.len() >= 10, "the source is not understood any more: {tables:#?}");
     let page = read("docs/configuration.md");
     let documented: BTreeMap<String, BTreeSet<String>> =
@@ -24,15 +24,19 @@ fn the_configuration_on_the_page_is_good() {
     let folder = TempDir::new().expect("a scratch folder");
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("plugins")).expect("a folder is made");
-    fs::copy(plugin("custom-policy"), at("plugins/custom-policy.wasm")).expect("a file is copied");
+    for name in ["custom-policy", "tenants"] {
+        fs::copy(plugin("custom-policy"), at(&format!("plugins/{name}.wasm"))).expect("a file is copied");
+    }
     std::os::unix::fs::symlink(scene.certificates.path(), at("certificates")).expect("a symlink is made");
-    fs::write(at("client-ca.pem"), scene.authority.root_pem()).expect("a file is written");
+    for name in ["client-ca.pem", "keys-ca.pem"] {
+        fs::write(at(name), scene.authority.root_pem()).expect("a file is written");
+    }
     let page = read("docs/configuration.md").replace("/var/lib/handfast", "state");
     let text: String = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     fs::write(at("handfast.toml"), &text).expect("a file is written");
     let finished = handfast(folder.path(), &["check", "-c", "handfast.toml"]);
     assert_eq!(finished.code, Some(0), "{}\n{text}", finished.stderr);
-    for (table, keys) in configuration_tables(&read("gateway/src/config/file.rs")) {
+    for (table, keys) in configuration_tables(&configuration_source()) {
         for key in keys {
             let shown = text.contains(&format!("\n{key} = ")) || text.contains(&format!(".{key}]"));
             assert!(shown || key == "name", "`{key}` of [{table}] is in no example");
@@ -131,6 +135,11 @@ fn the_sources_and_pages_are_read_as_meant() {
     assert_eq!(first_column(page, "field").collect::<Vec<_>>(), ["a", "b"]);
 }
 
+/// The files with the structs that serde fills.
+fn configuration_source() -> String {
+    ["gateway/src/config/file.rs", "gateway/src/config/file/outgoing_http.rs"].map(read).concat()
+}
+
 fn read(path: &str) -> String {
     let path = repository().join(Path::new(path));
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -163,7 +172,7 @@ fn fields(source: &str, name: &str) -> Vec<(String, String)> {
     let body = source[start..].split_once('{').and_then(|(_, rest)| rest.split_once('}')).expect("a body").0;
     let mut renamed = None;
     let mut fields = Vec::new();
-    for line in body.lines().map(str::trim) {
+    for line in body.lines().map(|line| line.trim().trim_start_matches("pub(super) ")) {
         if line.starts_with("#[") {
             renamed = line.split("rename = \"").nth(1).and_then(|rest| rest.split('"').next()).or(renamed);
         } else if let Some((field, kind)) = line.split_once(": ")
