@@ -10,17 +10,25 @@
 //! headers, and every clock. hyper's own header timeout is left off: it restarts at each request and can not tell an
 //! idle connection from a slow head. One timer per connection ([`clock`]) knows which it is.
 //!
+//! # Memo: rest
+//! hyper's HTTP/1.1 holds two buffers of 8 KiB for as long as a connection lives. One that is quiet for a second is
+//! therefore taken back from it, and only the stream is kept and listened to; the next byte, the end of its time or a
+//! drain makes a new one of it, which has forgotten nothing, since between two requests there is nothing to know. Measured
+//! with 4,000 idle connections, KiB of memory for each: 25.9 before, 17.5 now.
+//! HTTP/2 has a state (HPACK tables, windows, stream numbers), so its connections stay what they are.
+//!
 //! # Memo: bounds per client
 //! Buffers of 64 KiB each way, `max_concurrent_streams`, `max_upstream_connections` (requests beyond wait), 20 streams
 //! reset before they were accepted (rapid reset, CVE-2023-44487), 32 streams reset for the client's errors (MadeYouReset,
 //! CVE-2025-8671), and at most [`ABANDONED`] requests given up before their response when they are the majority.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue, Version};
+use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -51,7 +59,7 @@ pub mod tunnel;
 pub use outcome::{ErrorKind, RequestOutcome};
 
 use client_io::{ClientIo, Parted};
-use session::{Ended, Session};
+use session::{Driven, Ended, Session};
 
 /// Requests that a client may give up before their response, if they are more than half of all.
 pub const ABANDONED: u64 = 100;
@@ -184,7 +192,34 @@ where
 {
     let requests = session.clone();
     let service = service_fn(move |request| forward::respond(requests.clone(), request));
-    let max_head = session.bounds.max_header_bytes;
+    let builder = http1_builder(session.bounds.max_header_bytes);
+    let (mut io, mut service, mut drain, mut may_rest) = (io, service, drain, true);
+    let ended = loop {
+        // Dropped before the tunnel is looked for, which would else wait for a connection that was given up.
+        let mut connection = Box::new(builder.serve_connection(io, service).with_upgrades());
+        let shut_down = |connection: Pin<&mut _>| UpgradeableConnection::graceful_shutdown(connection);
+        match session::drive(Pin::new(&mut *connection), shut_down, session, &mut drain, may_rest).await {
+            Driven::Ended(ended) => break ended,
+            Driven::Quiet => {}
+        }
+        // Upgraded connections are over for `drive`, so there are always parts.
+        let Some(parts) = connection.into_parts() else { break Ended { end: End::Closed, error: None } };
+        (io, service) = (parts.io, parts.service);
+        // Between two requests there can be empty lines, and they may be lost (RFC 9112 section 2.2).
+        if !parts.read_buf.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            io.inner_mut().unread(&parts.read_buf);
+            may_rest = false;
+            continue;
+        }
+        session::rest(session, &mut drain, |context| io.inner_mut().poll_stir(context)).await;
+    };
+    match session.take_tunnel() {
+        Some(tunnel) => Ended { end: tunnel.run(session.bounds.idle_timeout).await, error: None },
+        None => ended,
+    }
+}
+
+fn http1_builder(max_head: usize) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         // A client may close its sending side first and still wait for the answer (gnutls-cli, some health checks);
@@ -194,18 +229,10 @@ where
         .header_read_timeout(None)
         .max_buf_size(BUFFER.max(max_head))
         .max_header_size(max_head);
-    let ended = {
-        // Dropped before the tunnel is looked for, which would else wait for a connection that was given up.
-        let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-        session::drive(connection, |connection| connection.graceful_shutdown(), session, drain).await
-    };
-    match session.take_tunnel() {
-        Some(tunnel) => Ended { end: tunnel.run(session.bounds.idle_timeout).await, error: None },
-        None => ended,
-    }
+    builder
 }
 
-async fn serve_http2<I>(io: TokioIo<ClientIo<I>>, session: &Arc<Session>, drain: DrainWatch) -> Ended
+async fn serve_http2<I>(io: TokioIo<ClientIo<I>>, session: &Arc<Session>, mut drain: DrainWatch) -> Ended
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -224,8 +251,15 @@ where
         .max_header_list_size(u32::try_from(session.bounds.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(MAX_ERROR_RESETS);
-    let connection = pin!(builder.serve_connection(io, service));
-    session::drive(connection, |connection| connection.graceful_shutdown(), session, drain).await
+    let mut connection = Box::pin(builder.serve_connection(io, service));
+    loop {
+        let shut_down = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
+        if let Driven::Ended(ended) =
+            session::drive(connection.as_mut(), shut_down, session, &mut drain, false).await
+        {
+            return ended;
+        }
+    }
 }
 
 /// Says goodbye (for TLS: close_notify, without which the client can not tell the end from a cut).

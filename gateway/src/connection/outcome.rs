@@ -52,7 +52,10 @@ pub(super) struct Outcome {
     ends: Arc<Ends>,
     /// The newest published change at the time of the verdict; 0 before one.
     generation: u64,
+    /// Until the handshake is over.
     hello: Option<Arc<Hello>>,
+    server_name: Option<String>,
+    ja4: Option<String>,
     parameters: Option<Parameters>,
     certificate: Option<Arc<Certificate>>,
     verdict: Option<&'static str>,
@@ -78,6 +81,8 @@ impl Outcome {
             ends: Arc::clone(ends),
             generation: 0,
             hello: None,
+            server_name: None,
+            ja4: None,
             parameters: None,
             certificate: None,
             verdict: None,
@@ -176,8 +181,16 @@ impl Outcome {
         self.error = Some(error_chain(error));
     }
 
-    pub(super) fn handshake_took(&mut self, took: Duration) {
+    /// Of the ClientHello only what the line shows is kept: the connection may stay for days. JA4 is computed here, so that a
+    /// gateway that logs less does not pay for it.
+    pub(super) fn handshake_over(&mut self, took: Duration) {
         self.handshake_took = took;
+        if let Some(hello) = self.hello.take()
+            && is_logged()
+        {
+            self.server_name = hello.server_name().map(str::to_owned);
+            self.ja4 = Some(hello.ja4().to_owned());
+        }
     }
 
     pub(super) fn served(&mut self, requests: u64, end: &'static str) {
@@ -203,21 +216,20 @@ impl Outcome {
         counters.handshake(outcome, resumed, self.handshake_took);
     }
 
-    /// The one line. JA4 is computed here, so that a gateway that logs less does not pay for it. A connection that its
-    /// client had too many of has none: those are told together, once a second, where they are refused.
+    /// The one line. A connection that its client had too many of has none: those are told together, once a second, where
+    /// they are refused.
     pub(super) fn log(&self) {
-        if self.end == Some(CLIENT_LIMIT) || !enabled!(target: "handfast::connection", Level::INFO) {
+        if self.end == Some(CLIENT_LIMIT) || !is_logged() {
             return;
         }
-        let hello = self.hello.as_deref();
         let parameters = self.parameters;
         info!(
             target: "handfast::connection",
             connection = self.connection,
             listener = self.ends.listener,
             client = %self.ends.client,
-            server_name = hello.and_then(Hello::server_name),
-            ja4 = hello.map(Hello::ja4),
+            server_name = self.server_name,
+            ja4 = self.ja4,
             tls = parameters.map(|parameters| parameters.version),
             cipher = parameters.map(|parameters| parameters.cipher),
             alpn = parameters.map(|parameters| if parameters.http2 { "h2" } else { "http/1.1" }),
@@ -242,6 +254,10 @@ impl Outcome {
             "connection"
         );
     }
+}
+
+fn is_logged() -> bool {
+    enabled!(target: "handfast::connection", Level::INFO)
 }
 
 /// Left out of the line where there is none.

@@ -17,7 +17,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -60,6 +60,8 @@ pub(super) struct ClientIo<I> {
     ahead: BytesMut,
     /// The client's orderly end was read ahead.
     ended: bool,
+    /// How the stream broke while nobody but us read it.
+    broken: Option<io::Error>,
 }
 
 impl<I> ClientIo<I> {
@@ -82,7 +84,13 @@ impl<I> ClientIo<I> {
             is_http1,
             ahead: BytesMut::new(),
             ended: false,
+            broken: None,
         }
+    }
+
+    /// Gives back the bytes that hyper has read and not understood yet, to be read again.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.ahead = [bytes, &self.ahead].concat().as_slice().into();
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -146,18 +154,35 @@ impl<I: AsyncRead + Unpin> ClientIo<I> {
             return Ok(());
         }
         while !self.ended && self.ahead.len() < AHEAD {
-            let mut piece = [MaybeUninit::uninit(); PIECE];
-            let mut piece = ReadBuf::uninit(&mut piece);
-            match self.io()?.poll_read(context, &mut piece) {
+            match self.read_piece(context) {
                 Poll::Pending => break,
                 Poll::Ready(result) => result?,
             }
-            self.ended = piece.filled().is_empty();
-            self.ahead.extend_from_slice(piece.filled());
             // hyper may have asked for it in vain a moment ago.
             context.waker().wake_by_ref();
         }
         Ok(())
+    }
+
+    /// For a connection at rest: ready when there is something for hyper to read, be it an end or an error.
+    pub(super) fn poll_stir(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.ahead.is_empty() {
+            // An empty buffer may still have its room.
+            self.ahead = BytesMut::new();
+        }
+        if self.ended || self.broken.is_some() || !self.ahead.is_empty() {
+            return Poll::Ready(());
+        }
+        self.read_piece(context).map(|result| self.broken = result.err())
+    }
+
+    fn read_piece(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [MaybeUninit::uninit(); PIECE];
+        let mut piece = ReadBuf::uninit(&mut piece);
+        ready!(self.io()?.poll_read(context, &mut piece))?;
+        self.ended = piece.filled().is_empty();
+        self.ahead.extend_from_slice(piece.filled());
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -175,6 +200,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for ClientIo<I> {
             Poll::Ready(Ok(()))
         } else if self.ended {
             Poll::Ready(Ok(()))
+        } else if let Some(error) = self.broken.take() {
+            Poll::Ready(Err(error))
         } else {
             self.io()?.poll_read(context, buffer)
         };

@@ -6,7 +6,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::clock::{Waiting, deadline};
 use super::frame_watch::FrameWatch;
 use super::tunnel::Tunnel;
-use super::{ABANDONED, CLOSE, Client, Context, End, refusal};
+use super::{ABANDONED, CLOSE, Client, End, refusal};
 use crate::config;
 use crate::drain::DrainWatch;
 use crate::upstream::alarm::Alarm;
@@ -25,11 +25,15 @@ use crate::upstream::alarm::Alarm;
 /// would lose it. The answer to it says `connection: close`. (HTTP/2 needs no such thing: GOAWAY names the last stream.)
 const LINGER: Duration = Duration::from_millis(500);
 
+/// After this long without a request an HTTP/1.1 connection is put to rest. Long enough for the next request of a page,
+/// and for what putting to rest costs (two allocations) not to matter.
+pub(super) const QUIET: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 1_000 });
+
 /// Shared by the connection's stream, its requests and its driver. All on one thread; atomics because hyper asks for
 /// `Send`, relaxed because there is nothing to order.
 pub(super) struct Session {
     pub client: Arc<Client>,
-    pub context: Context,
+    pub context: super::Context,
     /// As configured when the connection began.
     pub bounds: config::Http,
     /// `x-forwarded-for` of all its requests.
@@ -65,7 +69,7 @@ impl Session {
     pub(super) fn new(
         protocol: config::Protocol,
         client: Arc<Client>,
-        context: Context,
+        context: super::Context,
         bounds: config::Http,
     ) -> Self {
         let address = client.address.ip().to_canonical().to_string();
@@ -254,17 +258,26 @@ pub(super) struct Ended {
     pub error: Option<hyper::Error>,
 }
 
-/// Drives hyper's connection until it is over, drained, too slow or abused. `shut_down` is hyper's graceful shutdown.
+/// Why hyper's connection is not driven any more.
+pub(super) enum Driven {
+    Ended(Ended),
+    /// Nothing has happened, and nothing is under way, for [`QUIET`].
+    Quiet,
+}
+
+/// Drives hyper's connection until it is over, drained, too slow, abused or, if it `may_rest`, quiet. `shut_down` is
+/// hyper's graceful shutdown.
 pub(super) async fn drive<C>(
     mut connection: Pin<&mut C>,
     shut_down: impl Fn(Pin<&mut C>),
     session: &Session,
-    mut drain: DrainWatch,
-) -> Ended
+    drain: &mut DrainWatch,
+    may_rest: bool,
+) -> Driven
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let cut = |end| Poll::Ready(Ended { end, error: None });
+    let cut = |end| Poll::Ready(Driven::Ended(Ended { end, error: None }));
     let mut alarm = Alarm::default();
     let mut drain_started = pin!(drain.started());
     let mut draining_since = None;
@@ -279,9 +292,11 @@ where
                     (Err(error), _) => session.end_of(error),
                     (Ok(()), Some((end, _))) => end,
                     (Ok(()), None) if draining_since.is_some() => End::Drained,
+                    // For hyper, whatever happens before a request is an orderly end.
+                    (Ok(()), None) if session.lost.load(Ordering::Relaxed) => End::ConnectionLost,
                     (Ok(()), None) => End::Closed,
                 };
-                return Poll::Ready(Ended { end, error: result.err() });
+                return Poll::Ready(Driven::Ended(Ended { end, error: result.err() }));
             }
             if session.is_abused() {
                 return cut(End::Abuse);
@@ -295,6 +310,14 @@ where
                     continue;
                 }
             }
+            let quiet_at = match session.waiting() {
+                Waiting::Next(since) | Waiting::First(since)
+                    if may_rest && closing.is_none() && draining_since.is_none() =>
+                {
+                    Some(since + QUIET)
+                }
+                _ => None,
+            };
             let next = match (closing, session.waiting(), draining_since) {
                 (Some((end, Some(cut_off))), _, _) => Some((cut_off, end)),
                 (None, Waiting::Next(since), Some(drained)) => {
@@ -304,6 +327,13 @@ where
                 (_, waiting, _) => deadline(waiting, &session.bounds),
             };
             let Some((at, end)) = next else { return Poll::Pending };
+            if let Some(quiet_at) = quiet_at.filter(|quiet_at| *quiet_at < at) {
+                ready!(alarm.poll(context, quiet_at));
+                // After a rest its time may be over, which is no reason for another.
+                if Instant::now() < at {
+                    return Poll::Ready(Driven::Quiet);
+                }
+            }
             if alarm.poll(context, at).is_pending() {
                 return Poll::Pending;
             }
@@ -316,6 +346,27 @@ where
         }
     })
     .await
+}
+
+/// Waits until the client does something, its time is over or the gateway drains: for a connection that hyper does not
+/// hold.
+pub(super) async fn rest(
+    session: &Session,
+    drain: &mut DrainWatch,
+    mut poll_stir: impl FnMut(&mut Context<'_>) -> Poll<()>,
+) {
+    let over = async {
+        match deadline(session.waiting(), &session.bounds) {
+            Some((at, _)) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = drain.started() => {}
+        () = poll_fn(|context| poll_stir(context)) => {}
+        () = over => {}
+    }
 }
 
 impl Moment {

@@ -8,6 +8,7 @@ mod headers;
 mod http2;
 mod leaving;
 mod refusals;
+mod rest;
 mod timeouts;
 mod upstreams;
 mod websocket;
