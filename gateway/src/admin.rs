@@ -63,7 +63,8 @@ pub async fn serve(
 ) {
     let listings = Arc::new(Semaphore::new(LISTINGS));
     let hosts = Hosts::new(hosts);
-    let shown = Arc::new(Shown { hosts, metrics, snapshots, drain, readiness: Readiness::default(), listings });
+    let shown =
+        Arc::new(Shown { hosts, metrics, snapshots, drain, readiness: Readiness::default(), listings });
     let respond = move |request| {
         let shown = Arc::clone(&shown);
         async move { answer(&request, &shown).await }

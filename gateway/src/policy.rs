@@ -348,9 +348,7 @@ impl Chain {
             }
             let call = |policy: Arc<Version>| {
                 let (connection, hello) = (Arc::clone(connection), Arc::clone(hello));
-                async move {
-                    policy.validate(connection, hello, Arc::clone(certificates), chain.to_vec()).await
-                }
+                async move { policy.validate(connection, hello, Arc::clone(certificates), chain.to_vec()).await }
             };
             let Asked { answer, by: policy, instead_of } = slot.ask(Hook::Validate, policy, call).await;
             if let Some(error) = &instead_of {

@@ -10,6 +10,7 @@ use handfast_tests::{Client, Gateway, Load, Refusal, Scene, plugin};
 mod calls;
 mod files;
 mod hooks;
+mod outgoing_http;
 
 /// Short, so that many loops fit into a test; a slow machine makes it longer, not wrong.
 const TIMEOUT: &str = "timeout = \"100ms\"";

@@ -240,9 +240,8 @@ fn a_policy_that_many_clients_make_talk_is_held_to_its_rate() {
     }
     probe.gateway.wait_for_nth(10, "the connections", |line| line.is("connection"));
     let said = || probe.gateway.lines(|line| line.text("target") == "handfast::policy").len();
-    let dropped = probe
-        .gateway
-        .metric("handfast_policy_dropped_total", &[("policy", "probe"), ("what", "log-rate")]);
+    let dropped =
+        probe.gateway.metric("handfast_policy_dropped_total", &[("policy", "probe"), ("what", "log-rate")]);
     // Three lines of each, of which ten come through at once and then one in a second.
     assert_eq!(said() as f64 + dropped, 30.0);
     assert!((10..30).contains(&said()), "{} lines", said());

@@ -55,7 +55,12 @@ impl Ledger {
             Line::Dropped { tell } => {
                 if let Some(dropped) = tell {
                     let policy = self.policy.as_str();
-                    tracing::warn!(policy, dropped, rate, "policy logs more than its log-rate; lines are dropped");
+                    tracing::warn!(
+                        policy,
+                        dropped,
+                        rate,
+                        "policy logs more than its log-rate; lines are dropped"
+                    );
                 }
                 false
             }

@@ -361,7 +361,13 @@ fn read(path: &Path, seen: &Seen, limit: usize) -> Result<Contents, ReadError> {
     let bytes = bytes.ok_or_else(|| ReadError::TooLarge { path: path.to_owned(), limit })?;
     let age = file_clock().saturating_sub(FileIdentity::from(&metadata).changed);
     let age = Duration::from_nanos(u64::try_from(age).unwrap_or(0));
-    Ok(Contents { path: path.to_owned(), bytes: bytes.into(), mode: metadata.mode() & 0o7777, age, trouble: None })
+    Ok(Contents {
+        path: path.to_owned(),
+        bytes: bytes.into(),
+        mode: metadata.mode() & 0o7777,
+        age,
+        trouble: None,
+    })
 }
 
 /// `None` if there is more than `limit`: decided by what is read, since the size of a file that grows says nothing.
@@ -476,7 +482,8 @@ mod tests {
         let files = Files::new(vec![one], vec![two.clone()]);
         let read = || {
             let reading = read_together(&files, 10);
-            let texts: Vec<_> = reading.contents.unwrap().into_iter().map(|file| file.bytes.to_vec()).collect();
+            let texts: Vec<_> =
+                reading.contents.unwrap().into_iter().map(|file| file.bytes.to_vec()).collect();
             (reading.seen, texts)
         };
         let (without, texts) = read();

@@ -126,8 +126,7 @@ impl Collector for PolicyCollector {
 fn encode_http(encoder: &mut DescriptorEncoder<'_>, counts: &[PolicyCounts]) -> fmt::Result {
     let clients = || counts.iter().filter_map(|it| Some((it.policy.as_str(), it.http?)));
     let help = "Answers of outgoing HTTP that are kept for policies.";
-    let mut metric =
-        encoder.encode_descriptor("policy_http_cache_entries", help, None, MetricType::Gauge)?;
+    let mut metric = encoder.encode_descriptor("policy_http_cache_entries", help, None, MetricType::Gauge)?;
     for (policy, used) in clients() {
         metric.encode_family(&[("policy", policy)])?.encode_gauge(&count(used.cache_entries))?;
     }
@@ -138,8 +137,7 @@ fn encode_http(encoder: &mut DescriptorEncoder<'_>, counts: &[PolicyCounts]) -> 
         metric.encode_family(&[("policy", policy)])?.encode_gauge(&count(used.cache_bytes))?;
     }
     let help = "Hosts that policies are not let call after failures.";
-    let mut metric =
-        encoder.encode_descriptor("policy_http_breakers_open", help, None, MetricType::Gauge)?;
+    let mut metric = encoder.encode_descriptor("policy_http_breakers_open", help, None, MetricType::Gauge)?;
     for (policy, used) in clients() {
         metric.encode_family(&[("policy", policy)])?.encode_gauge(&count(used.breakers_open))?;
     }
