@@ -267,8 +267,8 @@ fn the_cases_of_every_policy_hold() {
     let folder = TempDir::new().expect("a scratch folder");
     for policy in POLICIES {
         let cases = repository().join("plugins").join(policy).join("cases.toml");
-        let arguments =
-            ["policy", "test", &component(policy).to_string_lossy(), "--cases", &cases.to_string_lossy()];
+        let file = component(policy);
+        let arguments = ["policy", "test", &file.to_string_lossy(), "--cases", &cases.to_string_lossy()];
         let finished = handfast(folder.path(), &arguments);
         assert_eq!(finished.code, Some(0), "{policy}: {}{}", finished.stdout, finished.stderr);
     }

@@ -68,19 +68,6 @@ fn ends_stream(mut read: &[u8]) -> bool {
     false
 }
 
-/// RFC 9113 section 4.1: nine bytes before each frame, its length, type, flags and stream. DATA or HEADERS with END_STREAM.
-fn has_last_frame(mut read: &[u8]) -> bool {
-    while let Some((head, rest)) = read.split_first_chunk::<9>() {
-        let [high, middle, low, kind, flags, ..] = *head;
-        if kind <= 1 && flags & 1 == 1 {
-            return true;
-        }
-        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
-        read = rest.get(length..).unwrap_or_default();
-    }
-    false
-}
-
 /// RFC 9113 section 6.2, RFC 7541: HEADERS of stream 1 with END_STREAM and END_HEADERS; method, scheme and path are
 /// entries 2, 7 and 4 of the static table, the authority is a literal with the name of entry 1. A name of the rig has fewer
 /// than 127 bytes, so every length fits one byte.
@@ -101,7 +88,7 @@ mod tests {
         let settings = [0, 0, 0, 4, 1, 0, 0, 0, 0];
         let data = [0, 0, 2, 0, 0, 0, 0, 0, 1, b'o', b'k'];
         let last = [0, 0, 1, 0, 1, 0, 0, 0, 1, b'\n'];
-        assert!(!has_last_frame(&[settings.as_slice(), &data].concat()));
-        assert!(has_last_frame(&[settings.as_slice(), &data, &last].concat()));
+        assert!(!ends_stream(&[settings.as_slice(), &data].concat()));
+        assert!(ends_stream(&[settings.as_slice(), &data, &last].concat()));
     }
 }
