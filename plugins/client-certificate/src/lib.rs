@@ -45,8 +45,11 @@ struct ClientCertificate {
     alert: Alert,
 }
 
+/// What an attribute is read with; `None` where the certificate has nothing of the kind.
+type Read = fn(&PeerCertificate) -> Option<String>;
+
 /// What upstreams can be told; the names are those of the attributes.
-const ATTRIBUTES: &[(&str, fn(&PeerCertificate) -> Option<String>)] = &[
+const ATTRIBUTES: &[(&str, Read)] = &[
     ("spiffe-id", |client| spiffe::id(client.uris()).map(|id| encoded(&id, false))),
     ("common-name", |client| client.common_name().map(|name| encoded(&name, false))),
     ("organizational-units", |client| list(client.organizational_units())),
@@ -160,7 +163,7 @@ impl ClientCertificate {
             ("`spiffe`", id.is_some_and(|id| patterns.iter().any(|pattern| pattern.matches(&id))))
         });
         let uris = || rule(&self.uris, "`uris`", || client.uris(), |entry, uri| matches_uri(entry, uri));
-        let dns = || rule(&self.dns, "`dns`", || client.dns_names(), |entry, name| matches_dns(entry, name));
+        let dns = || rule(&self.dns, "`dns`", || client.dns_names(), matches_dns);
         let emails =
             || rule(&self.emails, "`emails`", || client.email_addresses(), |it, own| matches_email(it, own));
         let units = || {
