@@ -407,6 +407,19 @@ impl<T: Send + Sync + 'static> Fresh<T> {
             }
             state.value.clone()
         };
+        self.ensure_newer_than(before, wait).await
+    }
+
+    /// The same for a scan, which looks at everything: also at what a folder would save.
+    pub async fn ensure_thoroughly(self: &Arc<Self>, wait: Duration) -> Outcome {
+        if !self.has_changed() {
+            return self.known();
+        }
+        let before = self.state.load().value.clone();
+        self.ensure_newer_than(before, wait).await
+    }
+
+    async fn ensure_newer_than(self: &Arc<Self>, before: Arc<T>, wait: Duration) -> Outcome {
         match self.ensure_reloaded(wait).await {
             Outcome::Reloaded if Arc::ptr_eq(&before, &self.current()) => Outcome::Unchanged,
             outcome => outcome,

@@ -176,8 +176,8 @@ impl Metrics {
         PolicyCounters {
             succeeded: self.policy_calls.get_or_create_owned(&with_outcome(&labels, "ok")),
             duration: self.policy_duration.get_or_create_owned(&labels),
+            last_good: self.policy_last_good.get_or_create_owned(&labels),
             calls: self.policy_calls.clone(),
-            last_good: self.policy_last_good.clone(),
             labels,
         }
     }
@@ -296,7 +296,7 @@ pub struct PolicyCounters {
     succeeded: Counter,
     duration: Histogram,
     calls: Family<Labels, Counter>,
-    last_good: Family<Labels, Counter>,
+    last_good: Counter,
     labels: Labels,
 }
 
@@ -312,7 +312,7 @@ impl PolicyCounters {
 
     /// The last good version is asked in the place of the newest.
     pub fn last_good(&self) {
-        self.last_good.get_or_create(&self.labels).inc();
+        self.last_good.inc();
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use handfast_tests::{Client, Scene, eventually, handfast, plugin, repository};
+use handfast_tests::{Client, Gateway, Scene, eventually, handfast, plugin, repository};
 use tempfile::TempDir;
 
 #[test]
@@ -65,10 +65,13 @@ fn every_field_of_the_outcome_lines_is_on_its_page() {
 #[test]
 fn every_metric_that_is_served_is_on_its_page_with_its_labels() {
     let scene = Scene::new(&["a.example"]);
-    let gateway = scene.start();
+    // What is counted of outgoing HTTP is there once a policy may make calls.
+    let granted = "grants = [{ http = [\"http://10.0.0.7\"] }]\nconfig = { endpoint = \"http://10.0.0.7\" }";
+    let config = || scene.config().policy("caller", &plugin("guest-caller"), granted);
+    let gateway = Gateway::start(&config());
     Client::new().get(gateway.address("main"), "a.example", "/").expect("a response");
     gateway.wait_for("the connection", |line| line.is("connection"));
-    gateway.reload(&scene.config());
+    gateway.reload(&config());
     let reloads = || gateway.metric("handfast_reloads_total", &[]);
     eventually("the reload to be counted", || (reloads() >= 1.0).then_some(()));
     let served = gateway.admin("/metrics").text();

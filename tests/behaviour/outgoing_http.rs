@@ -122,6 +122,7 @@ fn https_is_verified_against_the_trust_anchors() {
 fn a_redirect_is_an_answer_and_large_ones_are_none() {
     let scene = scene();
     let endless = scripted(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         while stream.write_all(&[b'x'; 4096]).is_ok() {}
     });

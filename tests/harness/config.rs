@@ -81,10 +81,12 @@ impl Config {
         self
     }
 
+    /// With patience: a machine that compiles something else meanwhile may need longer for a reload than a handshake
+    /// waits by default, and is then right to answer with the last good pair.
     pub fn certificates(self, name: &str, path: &Path) -> Self {
         let path = path.display();
         self.with(&format!(
-            "[[certificate-source]]\nname = \"{name}\"\nkind = \"directory\"\npath = \"{path}\""
+            "[[certificate-source]]\nname = \"{name}\"\nkind = \"directory\"\npath = \"{path}\"\nreload-wait = \"60s\""
         ))
     }
 

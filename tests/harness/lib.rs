@@ -36,4 +36,4 @@ pub use wait::eventually;
 
 /// The end of every wait: far longer than anything takes, even on two cores that compile something else meanwhile. The longest
 /// is a page that builds a policy in Python and has an unoptimised gateway compile its interpreter, 40 s on an idle machine.
-pub const DEADLINE: Duration = Duration::from_secs(180);
+pub const DEADLINE: Duration = Duration::from_secs(420);

@@ -86,7 +86,6 @@ fn config(source: &Path) -> Config {
         .gateway("handshake-timeout = \"60s\"")
         .listener("main", "")
         .certificates("files", source)
-        .with_last("reload-wait = \"60s\"")
         .upstream("nobody", ([127, 0, 0, 1], 9).into(), "")
         .route("*", "/", "nobody")
         // A line for each connection would fill the memory of a long run.

@@ -292,8 +292,6 @@ where
                     (Err(error), _) => session.end_of(error),
                     (Ok(()), Some((end, _))) => end,
                     (Ok(()), None) if draining_since.is_some() => End::Drained,
-                    // For hyper, whatever happens before a request is an orderly end.
-                    (Ok(()), None) if session.lost.load(Ordering::Relaxed) => End::ConnectionLost,
                     (Ok(()), None) => End::Closed,
                 };
                 return Poll::Ready(Driven::Ended(Ended { end, error: result.err() }));

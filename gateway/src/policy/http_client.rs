@@ -243,8 +243,10 @@ impl Shared {
             self.counters.count("limited");
             return landing.land(Err(HttpError::Limited), Lifetime::NONE);
         };
-        let call = self.exchanger.call(&request, &target, Arc::new(place));
+        let place = Arc::new(place);
+        let call = self.exchanger.call(&request, &target, Arc::clone(&place));
         let result = tokio::time::timeout_at(deadline, call).await.unwrap_or(Err(Failure::TimedOut));
+        drop(place);
         self.settle(&target, &result);
         let lifetime = lifetime::of(&request.method, result.as_deref(), &self.settings);
         landing.land(result.map_err(|failure| failure.for_guest()), lifetime);

@@ -74,6 +74,14 @@ async fn an_import_without_its_grant_is_refused_with_the_line_to_add() {
 }
 
 #[tokio::test]
+async fn outgoing_http_of_any_version_of_wasi_0_2_needs_its_grant() {
+    let calling = br#"(component
+        (import "wasi:http/outgoing-handler@0.2.6" (instance))
+        (instance $it) (export "handfast:policy/select@1.0.0" (instance $it)))"#;
+    assert_eq!(host().inspect(calling).unwrap().grants, [Grant::Http]);
+}
+
+#[tokio::test]
 async fn counters_are_summed_over_instances_and_plugins() {
     let count = "(call $add (i32.const 3072) (i32.const 3) (i64.const 2))";
     let twice = format!("{count} (call $add (i32.const 3075) (i32.const 3) (i64.const 1))");

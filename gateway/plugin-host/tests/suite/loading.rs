@@ -113,16 +113,6 @@ async fn another_patch_level_of_the_interface_runs() {
 }
 
 #[test]
-fn an_import_that_is_not_there_is_named_with_a_remedy() {
-    let wasi = br#"(component
-        (import "wasi:http/outgoing-handler@0.2.6" (instance))
-        (instance $it) (export "handfast:policy/select@1.0.0" (instance $it)))"#;
-    let error = refused(wasi);
-    assert!(matches!(error, LoadError::Import { .. }));
-    assert!(error.to_string().contains("no outgoing HTTP"), "{error}");
-}
-
-#[test]
 fn an_import_of_other_types_is_refused_when_loaded() {
     let bytes = component_against(
         ("monotonic: func() -> u64", "monotonic: func() -> s64"),

@@ -362,7 +362,7 @@ impl CertificateStore {
             self.take_over(position, &entries);
         }
         self.each(changed, |entry| async move {
-            entry.fresh.ensure(entry.source.reload_wait).await;
+            entry.fresh.ensure_thoroughly(entry.source.reload_wait).await;
         })
         .await;
         summary

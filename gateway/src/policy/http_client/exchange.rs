@@ -110,7 +110,7 @@ impl Exchanger {
         })
     }
 
-    /// `place` is given back when nothing of the call is left, a name that is being resolved included.
+    /// `place` is held by a name that is being resolved for as long as that takes, whatever becomes of the call.
     pub(super) async fn call(
         &self,
         request: &HttpRequest,

@@ -54,7 +54,11 @@ impl Select for Caller {
                 .unwrap_or(Err(Error::Failed)),
             _ => return self.tenant(&name),
         };
-        Decision::pass().because(said(&answer))
+        // A verdict, since the reason of a policy that passes is not told.
+        match certificates::find(&name).first() {
+            Some(certificate) => Decision::certificate(certificate).because(said(&answer)),
+            None => Decision::pass(),
+        }
     }
 }
 
