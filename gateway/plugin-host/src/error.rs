@@ -38,7 +38,7 @@ pub enum LoadError {
     #[error("the WebAssembly text does not parse")]
     Text(#[source] Source),
     #[error(
-        "this is a core WebAssembly module, and a policy is a component: make one with \
+        "this is a core WebAssembly module, and a policy is a component: `handfast policy build` makes one, and so does \
          `wasm-tools component new policy.wasm -o policy.component.wasm`"
     )]
     CoreModule,

@@ -67,7 +67,7 @@ pub fn preparation(language: Language) -> String {
         Language::C => format!("python3 -m venv .venv && .venv/bin/pip install {ZIG}"),
         Language::Go => {
             format!(
-                "go version || python3 -m venv .venv && .venv/bin/pip install {GO}      # Go 1.25 or later"
+                "go version || {{ python3 -m venv .venv && .venv/bin/pip install {GO}; }}      # Go 1.25 or later"
             )
         }
         Language::Javascript => "npm install".to_owned(),
