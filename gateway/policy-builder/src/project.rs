@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use tempfile::TempDir;
+
 use crate::component::{self, ComponentError};
 use crate::language::Language;
 use crate::tool::Tool;
@@ -99,11 +101,11 @@ impl Project {
 
     /// Runs the toolchain, whose complaints go to standard error, and makes a component of what it leaves.
     pub fn build(&self, tool: &Tool) -> Result<Vec<u8>, BuildError> {
-        let scratch = Scratch::new()?;
+        let scratch = scratch()?;
         let left = match self.language {
             Language::Rust => self.cargo(tool)?,
             language => {
-                let left = scratch.0.join("policy.wasm");
+                let left = scratch.path().join("policy.wasm");
                 let mut command = tool.command();
                 match language {
                     Language::C => self.clang(&mut command)?,
@@ -114,8 +116,7 @@ impl Project {
                 left
             }
         };
-        let bytes =
-            fs::read(&left).map_err(|source| BuildError::Scratch { folder: scratch.0.clone(), source })?;
+        let bytes = fs::read(&left).map_err(|source| BuildError::Scratch { folder: left.clone(), source })?;
         // The preamble: magic, then version 1 of a core module (WebAssembly core specification, section 5.5.16).
         match bytes.starts_with(b"\0asm\x01\0\0\0") {
             true => Ok(component::from_module(&component::stripped(&bytes)?)?),
@@ -217,28 +218,11 @@ fn run(tool: &Tool, command: &mut Command, last: &Option<&'static str>) -> Resul
     }
 }
 
-/// Where a compiler leaves what it makes. Removed when dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, BuildError> {
-        use std::os::unix::fs::DirBuilderExt;
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("handfast-build-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        match fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Ok(()) => Ok(Self(folder)),
-            Err(source) => Err(BuildError::Scratch { folder, source }),
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // A folder of temporary files that stays is none that anybody misses.
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Where a compiler leaves what it makes. Removed when dropped. Its name is nobody else's: process ids repeat, in containers
+/// above all.
+fn scratch() -> Result<TempDir, BuildError> {
+    let made = tempfile::Builder::new().prefix("handfast-build-").tempdir();
+    made.map_err(|source| BuildError::Scratch { folder: std::env::temp_dir(), source })
 }
 
 #[cfg(test)]
@@ -264,8 +248,8 @@ mod tests {
 
     #[test]
     fn a_folder_is_known_by_its_files() {
-        let scratch = Scratch::new().unwrap();
-        let folder = &scratch.0;
+        let scratch = scratch().unwrap();
+        let folder = scratch.path();
         assert!(matches!(Project::find(folder, None), Err(ProjectError::NoPolicy { .. })));
         fs::write(folder.join("policy.js"), "").unwrap();
         assert_eq!(Project::find(folder, None).unwrap().language, Language::Javascript);
