@@ -45,7 +45,7 @@ fn start(ground: &Ground, setting: &Setting<'_>, hook: &str) -> Result<Server> {
         None => "return 204;",
     };
     if let Some(upstream) = setting.upstream {
-        writeln!(servers, "    upstream origin {{ server {upstream}; keepalive 64; }}")?;
+        writeln!(servers, "    upstream origin {{ server {upstream}; keepalive 512; }}")?;
     }
     for (number, certificate) in setting.certificates.iter().enumerate() {
         // Options of a listening socket are given once.
