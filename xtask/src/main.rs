@@ -10,6 +10,7 @@ use handfast_policy_builder::Language;
 mod bench;
 mod fuzz;
 mod instructions;
+mod interface;
 mod languages;
 mod plugins;
 mod test;
@@ -45,6 +46,12 @@ enum Command {
         #[arg(value_parser = language())]
         languages: Vec<Language>,
     },
+    /// Write docs/policies/interface.md, the reference of the policy interface, from wit/v1
+    Interface {
+        /// Fail if the committed page is not what the interface says
+        #[arg(long)]
+        check: bool,
+    },
     /// Fuzz the parsers of untrusted bytes
     Fuzz {
         /// For how long, each target
@@ -65,6 +72,7 @@ fn main() -> Result<()> {
         Command::Plugins { guests: true, .. } => plugins::build_all(plugins::GUESTS).map(|_| ()),
         Command::Plugins { check, .. } => plugins::run(check),
         Command::Languages { languages } => languages::build(&languages),
+        Command::Interface { check } => interface::run(check),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Instructions(args) => instructions::run(&args),
         Command::Bench(args) => bench::run(args),
