@@ -159,6 +159,59 @@ fn a_file_that_is_no_component_is_neither_tested_nor_measured() {
 }
 
 #[test]
+fn a_folder_and_a_file_that_is_too_large_are_no_components() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path().join("mine")).expect("a folder is made");
+    let mut told = String::new();
+    told += &desk.handfast(&["policy", "inspect", "mine"]).stderr;
+    desk.write("mine/policy.wasm", "");
+    told += &desk.handfast(&["policy", "inspect", "mine"]).stderr;
+    let large = fs::File::create(desk.path().join("large.wasm")).expect("a file is made");
+    large.set_len(100 << 20).expect("a sparse file");
+    told += &desk.handfast(&["policy", "inspect", "large.wasm"]).stderr;
+    desk.snapshot(
+        "policy_inspect_what_is_none",
+        &Finished { code: RUNTIME, stdout: String::new(), stderr: told },
+    );
+}
+
+#[test]
+fn one_case_is_shown_by_its_name_and_an_unknown_name_brings_those_there_are() {
+    let desk = Desk::new();
+    let component = plugin("custom-policy").display().to_string();
+    desk.write("cases.toml", CASES);
+    let with = |command: &str, name: &str| {
+        desk.handfast(&["policy", command, &component, "--cases", "cases.toml", "--case", name])
+    };
+    let one = with("test", "a client with TLS 1.3 gets the certificate");
+    assert_eq!(
+        (one.code, one.stdout.lines().last()),
+        (Some(0), Some("1 passed, 0 failed")),
+        "{}",
+        one.stderr
+    );
+    let unknown = with("test", "nope");
+    assert_eq!((unknown.code, &unknown.stderr), (USAGE, &with("bench", "nope").stderr));
+    desk.snapshot("policy_test_unknown_case", &unknown);
+}
+
+#[test]
+fn a_component_that_is_not_there_is_told_before_mistakes_in_the_cases() {
+    let desk = Desk::new();
+    desk.write("cases.toml", "[policy");
+    for command in ["test", "bench"] {
+        let finished = desk.handfast(&["policy", command, "nowhere.wasm", "--cases", "cases.toml"]);
+        assert_eq!(finished.code, RUNTIME);
+        assert!(
+            finished.stderr.starts_with("error: cannot read nowhere.wasm: No such file"),
+            "{}",
+            finished.stderr
+        );
+        assert!(finished.stderr.contains("`handfast policy build` leaves one"), "{}", finished.stderr);
+    }
+}
+
+#[test]
 fn a_language_without_an_sdk_and_a_name_that_is_none_are_wrong_usage() {
     let desk = Desk::new();
     let finished = desk.handfast(&["policy", "new", "--language", "pyhton", "x"]);
@@ -232,6 +285,87 @@ fn a_rust_without_the_target_says_how_to_add_it() {
 }
 
 #[test]
+fn a_tool_that_does_nothing_is_told_with_what_it_was_to_leave() {
+    let desk = Desk::new();
+    let mut told = String::new();
+    for language in ["rust", "c", "go", "python"] {
+        desk.handfast(&["policy", "new", "--language", language, language]);
+        let finished = desk.handfast(&["policy", "build", language, "--tool", "/bin/true"]);
+        assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+        told += &finished.stderr;
+    }
+    desk.snapshot("policy_build_no_output", &Finished { code: RUNTIME, stdout: String::new(), stderr: told });
+}
+
+/// As Debian's `clang` is by itself: it compiles for its own machine, and names what it does not find without a folder.
+#[test]
+fn a_clang_without_a_libc_for_webassembly_says_what_brings_one() {
+    let desk = Desk::new();
+    desk.handfast(&["policy", "new", "--language", "c", "mine"]);
+    let script = "case \"$*\" in
+        *-print-prog-name=wasm-ld) echo /bin/true ;;
+        *-print-file-name=*) echo crt1-reactor.o ;;
+        *-print-libgcc-file-name) echo /nonexistent/libclang_rt.builtins.a ;;
+        *) echo \"policy.c:1:10: fatal error: 'string.h' file not found\" >&2; exit 1 ;;
+        esac";
+    desk.stub("clang", script);
+    let mut command = desk.command(&["policy", "build", "mine"]);
+    command.env("PATH", desk.path().join("stubs"));
+    let finished = finish(command);
+    assert_eq!(finished.code, RUNTIME);
+    desk.snapshot("policy_build_no_libc", &finished);
+}
+
+/// From a clone, as the page on first-party policies says. That in C stands for those in Rust, which take the same way with
+/// cargo, and whose compiler is slower than all of this.
+#[test]
+fn a_first_party_policy_is_built_where_it_lies() {
+    let desk = Desk::new();
+    let tools = repository().join("target/languages/c/bin");
+    assert!(tools.is_dir(), "cargo xtask languages c");
+    let plugins = repository().join("plugins");
+    let policy = plugins.join("allow-list").display().to_string();
+    let mut command = desk.command(&["policy", "build", &policy, "--output", "allow-list.wasm"]);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", tools.display()));
+    let finished = finish(command);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(finished.stdout.contains("hooks      select, configure\n"), "{}", finished.stdout);
+    let cases = plugins.join("allow-list/cases.toml").display().to_string();
+    let tested = desk.handfast(&["policy", "test", "allow-list.wasm", "--cases", &cases]);
+    assert_eq!(tested.code, Some(0), "{}\n{}", tested.stdout, tested.stderr);
+}
+
+/// Cargo takes the profile `release` for what is built from a policy's own folder.
+#[test]
+fn the_policies_in_rust_are_built_alike_by_hand_and_by_xtask() {
+    let (workspace, own) = (read("Cargo.toml"), read("plugins/.cargo/config.toml"));
+    let template = read("plugins/sdk/rust/template/Cargo.toml");
+    let keys = |text: &str, table: &str| -> BTreeSet<String> {
+        let rest = text.split(&format!("{table}\n")).nth(1).unwrap_or_else(|| panic!("no {table}"));
+        let lines = rest.lines().take_while(|line| !line.starts_with('['));
+        lines
+            .filter(|line| line.contains(" = ") && !line.starts_with("inherits"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let by_hand = keys(&own, "[profile.release]");
+    assert!(by_hand.len() > 4, "{by_hand:?}");
+    assert_eq!(by_hand, keys(&workspace, "[profile.plugin]"));
+    assert!(by_hand.is_superset(&keys(&template, "[profile.release]")));
+    let stack = read("plugins/sdk/rust/template/.cargo/config.toml");
+    assert!(stack.contains("zstack-size=32768") && own.contains("zstack-size=32768"));
+}
+
+#[test]
+fn nobody_is_sent_for_a_tool_that_is_not_needed() {
+    for page in ["plugins/sdk/rust/src/lib.rs", "docs/policies/rust.md", "plugins/sdk/template/README.md"] {
+        let text = read(page);
+        assert!(text.contains("handfast policy build") && !text.contains("wasm-tools"), "{page}");
+    }
+}
+
+#[test]
 fn a_build_that_fails_leaves_the_last_component_in_its_place() {
     let desk = Desk::new();
     desk.handfast(&["policy", "new", "--language", "c", "mine"]);
@@ -241,8 +375,8 @@ fn a_build_that_fails_leaves_the_last_component_in_its_place() {
         // The last argument is the file to write.
         ("policy_build_no_component", "for last; do :; done\necho hello >\"$last\""),
     ] {
-        desk.stub("compiler", script);
-        let tool = desk.path().join("stubs/compiler").display().to_string();
+        desk.stub("zig", script);
+        let tool = desk.path().join("stubs/zig").display().to_string();
         let finished = desk.handfast(&["policy", "build", "mine", "--tool", &tool]);
         assert_eq!(finished.code, RUNTIME);
         desk.snapshot(name, &finished);

@@ -14,4 +14,4 @@ pub use component::{ComponentError, from_module, imports, replace, without_names
 pub use language::{Language, UnknownLanguage};
 pub use project::{BuildError, Project, ProjectError};
 pub use template::{TemplateError, create, preparation};
-pub use tool::{GO, Tool, ToolError, ZIG};
+pub use tool::{GO, Lack, Tool, ToolError, ZIG};

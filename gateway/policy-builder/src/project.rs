@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::component::{self, ComponentError};
 use crate::language::Language;
-use crate::tool::Tool;
+use crate::tool::{self, Lack, Tool};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -36,8 +36,12 @@ pub enum BuildError {
     Failed { tool: String, status: ExitStatus },
     #[error("this Rust has no standard library for {TARGET}")]
     NoTarget,
-    #[error("`{tool}` left no module: {why}")]
-    Nothing { tool: String, why: &'static str },
+    #[error("`{tool}` failed ({status}); what it says is above, and for WebAssembly it has {lack}")]
+    Lacking { tool: String, status: ExitStatus, lack: Lack, remedy: String },
+    #[error("`{tool}` reports success, and {}", missing(*.language))]
+    Nothing { tool: String, language: Language },
+    #[error("`{tool}` left no module: the package is no cdylib")]
+    NoLibrary { tool: String },
     #[error("cannot keep what the compiler leaves in {}", folder.display())]
     Scratch { folder: PathBuf, source: io::Error },
     #[error("what the compiler left becomes no component")]
@@ -46,12 +50,27 @@ pub enum BuildError {
 
 impl BuildError {
     /// What to do, in a line, where that is known.
-    pub fn remedy(&self) -> Option<&'static str> {
+    pub fn remedy(&self) -> Option<String> {
         match self {
-            Self::NoTarget => Some("rustup target add wasm32-unknown-unknown"),
-            Self::Nothing { .. } => Some("the package needs `crate-type = [\"cdylib\"]` in its `[lib]`"),
+            Self::NoTarget => Some("rustup target add wasm32-unknown-unknown".to_owned()),
+            Self::Lacking { remedy, .. } => Some(remedy.clone()),
+            Self::Nothing { language, .. } => Some(format!(
+                "a policy in {language} is built with {}: name that with --tool, or leave the option out",
+                tool::program(*language)
+            )),
+            Self::NoLibrary { .. } => {
+                Some("the package needs `crate-type = [\"cdylib\"]` in its `[lib]`".to_owned())
+            }
             _ => None,
         }
+    }
+}
+
+/// What a toolchain was to leave.
+fn missing(language: Language) -> &'static str {
+    match language {
+        Language::Rust => "names no module in the messages that cargo prints with --message-format=json",
+        _ => "there is no file where `-o` told it to leave the module",
     }
 }
 
@@ -108,11 +127,15 @@ impl Project {
                 let left = scratch.path().join("policy.wasm");
                 let mut command = tool.command();
                 match language {
-                    Language::C => self.clang(&mut command)?,
+                    Language::C => self.clang(tool, &mut command)?,
                     Language::Go => self.go(&mut command),
                     Language::Rust | Language::Javascript | Language::Python => self.builder(&mut command),
                 }
-                run(tool, command.arg("-o").arg(&left), &self.last_argument())?;
+                run(tool, command.arg("-o").arg(&left), &self.last_argument())
+                    .map_err(|error| self.explained(error, tool))?;
+                if !left.is_file() {
+                    return Err(BuildError::Nothing { tool: tool.shown(), language });
+                }
                 left
             }
         };
@@ -125,7 +148,7 @@ impl Project {
     }
 
     /// As `docs/policies/c.md` says: what is in the SDK and in the folder, together.
-    fn clang(&self, command: &mut Command) -> Result<(), BuildError> {
+    fn clang(&self, tool: &Tool, command: &mut Command) -> Result<(), BuildError> {
         let in_folder = |folder: &Path| -> io::Result<Vec<PathBuf>> {
             let files =
                 fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?.into_iter().map(|it| it.path());
@@ -136,13 +159,27 @@ impl Project {
         };
         let mut flags = std::ffi::OsString::from("@");
         flags.push(self.sdk.join("flags"));
-        command.current_dir(&self.folder).arg(flags).arg("-I").arg(&self.sdk);
+        command.current_dir(&self.folder).arg(flags).args(tool.target()).arg("-I").arg(&self.sdk);
         for folder in [self.sdk.as_path(), self.entry.parent().unwrap_or(&self.folder)] {
             let files = in_folder(folder)
                 .map_err(|source| BuildError::Scratch { folder: folder.to_owned(), source })?;
             command.args(files);
         }
         Ok(())
+    }
+
+    /// The same error, with what a compiler for C does not have, if it is that.
+    fn explained(&self, error: BuildError, tool: &Tool) -> BuildError {
+        match error {
+            BuildError::Failed { tool: shown, status } => match tool.lack() {
+                Some(lack) => {
+                    let remedy = tool::remedy_for_c(&self.folder);
+                    BuildError::Lacking { tool: shown, status, lack, remedy }
+                }
+                None => BuildError::Failed { tool: shown, status },
+            },
+            error => error,
+        }
     }
 
     /// As `docs/policies/go.md` says.
@@ -179,17 +216,28 @@ impl Project {
             });
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        let module = text.lines().filter_map(|line| module_of(line, &self.entry)).next_back();
-        module.ok_or_else(|| BuildError::Nothing { tool: tool.shown(), why: "the package is no cdylib" })
+        let own: Vec<_> = text.lines().filter_map(|line| artifact_of(line, &self.entry)).collect();
+        match own.iter().rev().find_map(module_of) {
+            Some(module) => Ok(module),
+            None if own.is_empty() => {
+                Err(BuildError::Nothing { tool: tool.shown(), language: self.language })
+            }
+            None => Err(BuildError::NoLibrary { tool: tool.shown() }),
+        }
     }
 }
 
-/// Of a message of cargo about an artifact: the module that it is, if it is the package's own.
-fn module_of(message: &str, manifest: &Path) -> Option<PathBuf> {
+/// A message of cargo about an artifact, if it is the package's own.
+fn artifact_of(message: &str, manifest: &Path) -> Option<serde_json::Value> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
     let is_own = message.get("reason")?.as_str()? == "compiler-artifact"
         && Path::new(message.get("manifest_path")?.as_str()?) == manifest.canonicalize().ok()?;
-    let files = message.get("filenames").filter(|_| is_own)?.as_array()?;
+    is_own.then_some(message)
+}
+
+/// The module that an artifact is.
+fn module_of(artifact: &serde_json::Value) -> Option<PathBuf> {
+    let files = artifact.get("filenames")?.as_array()?;
     files
         .iter()
         .filter_map(serde_json::Value::as_str)
@@ -237,13 +285,12 @@ mod tests {
                 "{{\"reason\":\"compiler-artifact\",\"manifest_path\":{manifest:?},\"filenames\":[{file:?}]}}"
             )
         };
-        assert_eq!(
-            module_of(&line(&manifest, "/t/my_policy.wasm"), &manifest),
-            Some("/t/my_policy.wasm".into())
-        );
-        assert_eq!(module_of(&line(Path::new("/other/Cargo.toml"), "/t/other.wasm"), &manifest), None);
-        assert_eq!(module_of(&line(&manifest, "/t/libmy_policy.rlib"), &manifest), None);
-        assert_eq!(module_of("warning: not JSON", &manifest), None);
+        let module = |line: &str| artifact_of(line, &manifest).as_ref().and_then(module_of);
+        assert_eq!(module(&line(&manifest, "/t/my_policy.wasm")), Some("/t/my_policy.wasm".into()));
+        assert_eq!(module(&line(Path::new("/other/Cargo.toml"), "/t/other.wasm")), None);
+        let library = line(&manifest, "/t/libmy_policy.rlib");
+        assert!(artifact_of(&library, &manifest).is_some() && module(&library).is_none());
+        assert_eq!(module("warning: not JSON"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -46,11 +47,18 @@ pub struct Tool {
     program: OsString,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, Option<OsString>)>,
+    /// What is said of the target after the flags of the SDK for C, which has it as Zig calls it.
+    target: Option<&'static str>,
 }
+
+/// What distributions call the target, whose libc lies in a folder of that name.
+const WASI: &str = "--target=wasm32-wasi";
+/// Debian's clang has its version in its name, unless the package `clang` brings its own, which is older.
+const CLANG: &[&str] = &["clang", "clang-22"];
 
 impl Tool {
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new() }
+        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new(), target: None }
     }
 
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
@@ -116,7 +124,30 @@ impl Tool {
     fn compiler(path: PathBuf) -> Self {
         let is_zig = path.file_stem().is_some_and(|name| name.to_string_lossy().starts_with("zig"));
         let tool = Self::new(path);
-        if is_zig { tool.argument("cc") } else { tool }
+        if is_zig { tool.argument("cc") } else { Self { target: Some(WASI), ..tool } }
+    }
+
+    /// What comes after the SDK's flags for C, and outweighs them.
+    pub(crate) fn target(&self) -> Option<&'static str> {
+        self.target
+    }
+
+    /// What a clang needs beside itself, and cannot find. `None`: everything is there, or it is Zig's.
+    pub(crate) fn lack(&self) -> Option<Lack> {
+        let target = self.target?;
+        let is_there = |question: &str| {
+            let mut command = self.command();
+            let output = command.args([target, question]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+            // What is not found comes back as the bare name.
+            let answer = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+            answer.is_ok_and(|answer| Path::new(&answer).is_absolute() && Path::new(&answer).exists())
+        };
+        let lack = Lack {
+            libc: !is_there("-print-file-name=crt1-reactor.o"),
+            linker: !is_there("-print-prog-name=wasm-ld"),
+            builtins: !is_there("-print-libgcc-file-name"),
+        };
+        (lack.libc || lack.linker || lack.builtins).then_some(lack)
     }
 
     pub(crate) fn command(&self) -> Command {
@@ -136,6 +167,46 @@ impl Tool {
         let words =
             [self.program.as_os_str()].into_iter().chain(self.arguments.iter().map(OsString::as_os_str));
         words.collect::<Vec<_>>().join(OsStr::new(" ")).to_string_lossy().into_owned()
+    }
+}
+
+/// The parts of a toolchain for C that a clang does without as long as it compiles for its own machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lack {
+    libc: bool,
+    linker: bool,
+    builtins: bool,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            (self.libc, "no C library (wasi-libc)"),
+            (self.linker, "no linker (wasm-ld)"),
+            (self.builtins, "no compiler-rt (libclang_rt.builtins)"),
+        ];
+        let lacking: Vec<_> = parts.iter().filter(|(lacks, _)| *lacks).map(|(_, part)| *part).collect();
+        formatter.write_str(&lacking.join(", "))
+    }
+}
+
+/// What brings a whole toolchain for C to the policy in a folder.
+pub(crate) fn remedy_for_c(folder: &Path) -> String {
+    format!(
+        "on Debian: apt-get install clang-22 lld-22 libclang-rt-22-dev-wasm32 wasi-libc, and --tool clang-22; \
+         or anywhere, in {}: python3 -m venv .venv && .venv/bin/pip install {ZIG}",
+        folder.display()
+    )
+}
+
+/// The program that a language's policies are built with.
+pub(crate) fn program(language: Language) -> &'static str {
+    match language {
+        Language::Rust => "cargo",
+        Language::C => "zig or clang",
+        Language::Go => "go",
+        Language::Javascript => "node",
+        Language::Python => "the python3 that has componentize-py",
     }
 }
 
@@ -169,8 +240,7 @@ impl Folders {
             let python = pythons.into_iter().find(|python| has_module(python, "ziglang"))?;
             Some(Tool::new(python).argument("-m").argument("ziglang").argument("cc"))
         };
-        // What a distribution calls its target, where its libc for WebAssembly is found.
-        let clang = || self.find("clang").map(|clang| Tool::new(clang).argument("--target=wasm32-wasi"));
+        let clang = || CLANG.iter().find_map(|name| self.find(name)).map(Tool::compiler);
         zig().or_else(wheel).or_else(clang)
     }
 

@@ -51,6 +51,9 @@ pub(super) enum PolicyCommand {
         /// What it is shown, and what it is to answer (TOML)
         #[arg(long, value_name = "FILE")]
         cases: PathBuf,
+        /// The one case to show; without it, all of them
+        #[arg(long, value_name = "NAME")]
+        case: Option<String>,
     },
     /// Measure what a policy costs: a call in a fresh and in a reused instance, memory, compiling, loading
     Bench(bench::Args),
@@ -61,7 +64,7 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
         PolicyCommand::New { language, folder } => new::run(language, &folder),
         PolicyCommand::Build(args) => build::run(&args),
         PolicyCommand::Inspect { file } => inspect::run(&file),
-        PolicyCommand::Test { file, cases } => test::run(&file, &cases),
+        PolicyCommand::Test { file, cases, case } => test::run(&file, &cases, case.as_deref()),
         PolicyCommand::Bench(args) => bench::run(&args),
     }
 }
@@ -93,15 +96,35 @@ fn user_cache() -> Option<PathBuf> {
     Some(caches.join("handfast/policies"))
 }
 
-/// One byte more than is loaded, if there is as much: the host says that it is too much.
+/// The bytes of a component, as far as a gateway would read them.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let most = HostSettings::default().max_component;
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(unreadable(path, &error)),
+    let most = HostSettings::default().max_component as u64;
+    let failed = |error| unreadable(path, &error);
+    let file = File::open(path).map_err(failed)?;
+    let about = file.metadata().map_err(failed)?;
+    if about.is_dir() {
+        return Err(folder(path));
     }
+    if about.len() > most {
+        return Err(Failure::hinted(
+            format!("{} has {} bytes, and a component has at most {most}", path.display(), about.len()),
+            "no setting raises that: leave debugging information out, or make several policies of it",
+        ));
+    }
+    // A pipe has no size, and a file may grow: that one byte more is too much is for the host to say.
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Where a component was to be named.
+fn folder(path: &Path) -> Failure {
+    let component = path.join("policy.wasm");
+    let hint = match component.is_file() {
+        true => format!("name the component in it: {}", component.display()),
+        false => format!("`handfast policy build {}` makes a component of a policy's folder", path.display()),
+    };
+    Failure::hinted(format!("{} is a folder, and a component is a file", path.display()), &hint)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {

@@ -37,7 +37,10 @@ pub struct Located {
     line: usize,
     /// In characters, counted from 1.
     column: usize,
+    /// The line, or as much of it around the place as fits.
     excerpt: String,
+    /// In characters of the excerpt.
+    indent: usize,
     width: usize,
     message: String,
     hint: Option<String>,
@@ -50,12 +53,15 @@ impl Located {
         let line_text = text.get(line_start..).unwrap_or("").lines().next().unwrap_or("");
         let column = before.get(line_start..).unwrap_or("").chars().count() + 1;
         let spanned = text.get(span).unwrap_or("");
-        let width = spanned.lines().next().unwrap_or("").chars().count().max(1);
+        let (excerpt, indent) = excerpt(line_text, column - 1);
+        let most = excerpt.chars().count().saturating_sub(indent);
+        let width = spanned.lines().next().unwrap_or("").chars().count().min(most).max(1);
         Self {
             path: path.to_owned(),
             line: before.matches('\n').count() + 1,
             column,
-            excerpt: line_text.to_owned(),
+            excerpt,
+            indent,
             width,
             message,
             hint,
@@ -71,7 +77,7 @@ impl fmt::Display for Located {
         writeln!(formatter, "{gutter}--> {}:{}:{}", self.path.display(), self.line, self.column)?;
         writeln!(formatter, "{gutter} |")?;
         writeln!(formatter, "{number} | {}", self.excerpt)?;
-        let mark = " ".repeat(self.column - 1) + &"^".repeat(self.width);
+        let mark = " ".repeat(self.indent) + &"^".repeat(self.width);
         write!(formatter, "{gutter} | {mark}")?;
         if let Some(hint) = &self.hint {
             write!(formatter, "\n{gutter} = hint: {hint}")?;
@@ -81,6 +87,22 @@ impl fmt::Display for Located {
 }
 
 impl std::error::Error for Located {}
+
+/// A line as it is shown, and how far its character at `position` has moved: of a long one, which may be a whole file,
+/// what stands around that.
+fn excerpt(line: &str, position: usize) -> (String, usize) {
+    const SHOWN: usize = 160;
+    const BEFORE: usize = 60;
+    let length = line.chars().count();
+    if length <= SHOWN {
+        return (line.to_owned(), position);
+    }
+    let skipped = position.saturating_sub(BEFORE);
+    let shown: String = line.chars().skip(skipped).take(SHOWN).collect();
+    let before = if skipped > 0 { "…" } else { "" };
+    let after = if skipped + SHOWN < length { "…" } else { "" };
+    (format!("{before}{shown}{after}"), position - skipped + before.chars().count())
+}
 
 /// The known word nearest to a mistyped one, when it is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -106,7 +128,7 @@ pub(crate) fn suggest<'a>(
     }
     let known: Vec<_> = known.into_iter().map(|name| format!("`{name}`")).collect();
     match known.as_slice() {
-        [] => format!("there is no {what} yet"),
+        [] => format!("there are no {what} yet"),
         _ => format!("known {what}: {}", known.join(", ")),
     }
 }
@@ -137,6 +159,22 @@ mod tests {
             error.to_string(),
             "not a number\n --> h.toml:2:9\n  |\n2 | ports = \"x\"\n  |         ^^^\n  = hint: write 443"
         );
+    }
+
+    #[test]
+    fn of_a_long_line_what_is_around_the_place_is_shown() {
+        let text = format!("a = [{}70000, {}]", "1, ".repeat(1_000), "2, ".repeat(10_000));
+        let place = text.find("70000").unwrap();
+        let error = ConfigError::at(Path::new("h.toml"), &text, place..place + 5, "too large", None);
+        let told = error.to_string();
+        let lines: Vec<_> = told.lines().collect();
+        assert_eq!(lines[1], format!(" --> h.toml:1:{}", place + 1));
+        assert!(told.len() < 600 && lines[3].starts_with("1 | …") && lines[3].ends_with('…'), "{told}");
+        let marked = lines[4].find('^').unwrap();
+        let shown: String = lines[3].chars().skip(marked).take(5).collect();
+        assert_eq!((shown.as_str(), lines[4].matches('^').count()), ("70000", 5), "{told}");
+        let all = ConfigError::at(Path::new("h.toml"), &text, 0..text.len(), "too long", None).to_string();
+        assert!(all.chars().count() < 600, "{all}");
     }
 
     #[test]

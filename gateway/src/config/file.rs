@@ -440,15 +440,21 @@ fn explain(message: &str) -> (String, Option<String>) {
 }
 
 const ADDRESS_HINT: &str = "write an address and a port in quotes, as in \"0.0.0.0:443\" or \"[::]:443\"";
+const DIGITS: &str = "write digits, without quotes, sign or point";
 const NETWORK_HINT: &str =
     "write an address and how many bits of it count, as in \"10.0.0.0/8\" or \"fd00::/8\"";
 
 /// A kind of value as who writes TOML knows it, where serde names it after a type of Rust; and how it is written.
 fn in_toml(expected: &str) -> (&str, Option<&'static str>) {
     match expected {
-        "u16" | "u32" | "u64" | "usize" => {
-            ("a whole number of 0 or more", Some("write digits, without quotes, sign or point"))
+        "u8" => ("a whole number from 0 to 255", Some(DIGITS)),
+        "u16" => {
+            let hint =
+                "write digits without quotes, sign or point, or as the registries of TLS do, as in 0x1301";
+            ("a whole number from 0 to 65535", Some(hint))
         }
+        "u32" => ("a whole number from 0 to 4294967295", Some(DIGITS)),
+        "u64" | "usize" => ("a whole number of 0 or more", Some(DIGITS)),
         "a string" => ("text", Some("write it in quotes")),
         "path string" => ("a path", Some("write it in quotes")),
         "a boolean" => ("`true` or `false`", Some("write it without quotes")),

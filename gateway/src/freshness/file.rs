@@ -358,7 +358,8 @@ fn read(path: &Path, seen: &Seen, limit: usize) -> Result<Contents, ReadError> {
         return Err(ReadError::Changing { path: path.to_owned() });
     }
     let bytes = read_bounded(&file, metadata.size(), limit).map_err(failed)?;
-    let bytes = bytes.ok_or_else(|| ReadError::TooLarge { path: path.to_owned(), limit })?;
+    let size = metadata.size();
+    let bytes = bytes.ok_or_else(|| ReadError::TooLarge { path: path.to_owned(), size, limit })?;
     let age = file_clock().saturating_sub(FileIdentity::from(&metadata).changed);
     let age = Duration::from_nanos(u64::try_from(age).unwrap_or(0));
     Ok(Contents {
@@ -415,8 +416,9 @@ pub enum ReadError {
     Open { path: PathBuf, source: io::Error },
     #[error("{} is not a regular file; folders, devices and pipes are never opened", path.display())]
     NotAFile { path: PathBuf },
-    #[error("{} is larger than {limit} bytes, the most that is read; is it the right file?", path.display())]
-    TooLarge { path: PathBuf, limit: usize },
+    /// One that grew while it was read has a size within the limit.
+    #[error("{} has {size} bytes, and at most {limit} are read; is it the right file?", path.display())]
+    TooLarge { path: PathBuf, size: u64, limit: usize },
     #[error("{} keeps changing while it is read; write beside it and rename over it", path.display())]
     Changing { path: PathBuf },
 }

@@ -60,7 +60,7 @@ fn a_file_of_100_megabytes() {
             let file = File::options().write(true).open(staged).expect("a file is opened");
             file.set_len(100 << 20).expect("a file is made longer");
         },
-        "is larger than",
+        "has 104857600 bytes, and at most 67108864 are read",
     );
 }
 

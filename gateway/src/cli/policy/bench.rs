@@ -40,7 +40,10 @@ pub(in crate::cli) struct Args {
 /// Measures, and prints a table or JSON.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let bytes = read(&args.file)?;
-    let cases = args.cases.as_deref().map(|cases| Cases::load(cases, &args.file)).transpose()?;
+    let mut cases = args.cases.as_deref().map(|cases| Cases::load(cases, &args.file)).transpose()?;
+    if let (Some(cases), Some(only)) = (&mut cases, &args.case) {
+        cases.keep(only)?;
+    }
     let scratch = Scratch::new();
     let host = host(Some(scratch.0.clone()))?;
     let load = || {
@@ -96,15 +99,11 @@ impl Shown {
             let subject = Subject::usual(plugin.hooks()).map_err(Failure::runtime)?;
             return Ok(Self { settings: settings(&policy), subject, case: None });
         };
-        let fits = |case: &super::cases::Case| match &args.case {
-            Some(name) => case.name == *name,
-            None => case.subject.is_for(plugin.hooks()) && case.expected.is_a_verdict(),
+        let fits = |case: &super::cases::Case| {
+            args.case.is_some() || case.subject.is_for(plugin.hooks()) && case.expected.is_a_verdict()
         };
         let Some(case) = cases.cases.into_iter().find(fits) else {
-            let text = match &args.case {
-                Some(name) => format!("there is no case `{name}`"),
-                None => "there is no case for a hook of this policy".to_owned(),
-            };
+            let text = "there is no case for a hook of this policy".to_owned();
             return Err(Failure { text, code: USAGE });
         };
         let settings = settings(case.policy.as_ref().unwrap_or(&cases.policy));

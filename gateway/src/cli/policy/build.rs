@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let bytes = project.build(&tool).map_err(|error| {
         let text = error_chain(&error);
         match error.remedy() {
-            Some(remedy) => Failure::hinted(text, remedy),
+            Some(remedy) => Failure::hinted(text, &remedy),
             None => Failure { text, code: RUNTIME },
         }
     })?;

@@ -13,6 +13,8 @@ use handfast_plugin_host::{Certificate, ClientHello, Connection, Hooks, PeerCert
 use handfast_wire::ClientHelloError;
 
 use super::answer::{Answer, Expected};
+use crate::cli::{Failure, USAGE};
+use crate::config::error::suggest;
 use crate::config::{self, ConfigError};
 
 mod hello;
@@ -71,6 +73,16 @@ impl Cases {
             }
         })?;
         written::File::parse(path, &text, NAME, plugin)
+    }
+
+    /// Leaves the case of this name. Which there are is said where it is none of them.
+    pub(super) fn keep(&mut self, name: &str) -> Result<(), Failure> {
+        if self.cases.iter().any(|case| case.name == name) {
+            self.cases.retain(|case| case.name == name);
+            return Ok(());
+        }
+        let hint = suggest(name, "cases", self.cases.iter().map(|case| case.name.as_str()));
+        Err(Failure { text: format!("there is no case `{name}`\n  = hint: {hint}"), code: USAGE })
     }
 }
 

@@ -19,10 +19,14 @@ use crate::policy::slot::settings;
 use crate::telemetry::error_chain;
 
 /// Runs every case in order and prints what became of each. What a policy keeps by `key-value` is there for the next case,
-/// as it is for the next handshake.
-pub(super) fn run(path: &Path, cases: &Path) -> Result<(), Failure> {
-    let cases = Cases::load(cases, path)?;
+/// as it is for the next handshake. With `only` the others are not shown.
+pub(super) fn run(path: &Path, cases: &Path, only: Option<&str>) -> Result<(), Failure> {
+    // First, since without it the cases are of no use.
     let bytes = read(path)?;
+    let mut cases = Cases::load(cases, path)?;
+    if let Some(only) = only {
+        cases.keep(only)?;
+    }
     let log = Log::default();
     // The process has no other subscriber yet; were there one, lines would only be missing from the comparison.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log.clone()));

@@ -49,9 +49,9 @@
 //! ```
 //!
 //! ```text
-//! rustup target add wasm32-unknown-unknown
-//! cargo build --release --target wasm32-unknown-unknown
-//! wasm-tools component new target/wasm32-unknown-unknown/release/my_policy.wasm -o my-policy.wasm
+//! rustup target add wasm32-unknown-unknown     # beside cargo and handfast, no tool is needed
+//! handfast policy build                        # runs cargo, and makes policy.wasm of the module that it leaves
+//! handfast policy test policy.wasm --cases cases.toml
 //! ```
 //!
 //! The component imports the interfaces of `handfast:policy` that the code calls, and nothing else: no WASI, so no files, no

@@ -5,7 +5,7 @@
 //! is taken as it stands: a policy on a list of fingerprints is tested by the list.
 
 use handfast_plugin_host::ClientHello;
-use handfast_wire::ClientHelloError;
+use handfast_wire::{ClientHelloError, ServerNameError};
 
 use crate::tls::client_hello::Hello;
 
@@ -25,6 +25,9 @@ pub(super) struct Offer {
 
 const TLS12: u16 = 0x0303;
 const TLS13: u16 = 0x0304;
+
+/// Bytes of a DNS name (RFC 1035 section 2.3.4, as text) and a final dot. The parser has the exact rule.
+const NAME: usize = 254;
 
 impl Default for Offer {
     /// OpenSSL 3's, without a server name.
@@ -50,6 +53,10 @@ impl Default for Offer {
 impl Offer {
     /// As policies see it. An error means that no client can send this.
     pub(super) fn sent(self) -> Result<Sent, ClientHelloError> {
+        if let Some(name) = self.server_name.as_deref().filter(|name| name.len() > NAME) {
+            // What no record has room for would be told as a mistake in the record.
+            return Err(ClientHelloError::ServerName(ServerNameError::TooLong(name.len())));
+        }
         let bytes = self.record();
         match handfast_wire::ClientHello::read(&bytes)? {
             Some(hello) => Ok(Sent { hello: hello.into(), ja3: self.ja3, ja4: self.ja4 }),
@@ -214,6 +221,11 @@ mod tests {
     #[test]
     fn what_no_client_can_send_is_an_error() {
         assert!(Offer { server_name: Some("a b".into()), ..Offer::default() }.sent().is_err());
+        for length in [254, 255, 20_000, 70_000] {
+            let error =
+                Offer { server_name: Some("a".repeat(length)), ..Offer::default() }.sent().unwrap_err();
+            assert_eq!(error, ClientHelloError::ServerName(ServerNameError::TooLong(length)));
+        }
         assert!(Offer { alpn: vec!["x".repeat(300)], ..Offer::default() }.sent().is_err());
         assert!(Offer { cipher_suites: Vec::new(), ..Offer::default() }.sent().is_err());
     }

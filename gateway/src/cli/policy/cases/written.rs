@@ -29,10 +29,13 @@ use crate::config::file::File as Configuration;
 use crate::config::{self, ConfigError};
 use crate::telemetry::error_chain;
 
-/// A whole file, but for the table `policy`, whose keys are the configuration's.
+/// A whole file.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct File {
+    /// Taken out before, since its keys are the configuration's. Here it is one of the keys that a mistyped one may mean.
+    #[serde(default, rename = "policy")]
+    _policy: de::IgnoredAny,
     #[serde(default, rename = "certificate")]
     certificates: Vec<CertificateTable>,
     #[serde(default, rename = "case")]
@@ -120,7 +123,7 @@ struct TlvTable {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 struct HelloTable {
-    server_name: Option<String>,
+    server_name: Option<Spanned<String>>,
     alpn: Option<Vec<String>>,
     protocol_versions: Option<Vec<VersionWord>>,
     cipher_suites: Option<Vec<u16>>,
@@ -427,9 +430,19 @@ impl CaseTable {
             Some(hello) => (hello.span(), hello.into_inner()),
             None => (0..0, HelloTable::default()),
         };
+        let name = hello.server_name.as_ref().map(Spanned::span);
         let sent = hello.resolve().sent().map_err(|error| {
             let message = format!("no client can send this hello: {}", error_chain(&error));
-            place.at(span, message, "names are lower-case A-labels without a final dot; lists that must not be empty have an entry")
+            let (span, hint) = match &error {
+                ClientHelloError::ServerName(_) => (
+                    name.unwrap_or(span),
+                    "a server name is a DNS name: A-labels of at most 63 bytes, 253 in all",
+                ),
+                _ => {
+                    (span, "a hello has at most 16384 bytes, and lists that must not be empty have an entry")
+                }
+            };
+            place.at(span, message, hint)
         })?;
         let expected = self.expect.into_inner().resolve(place, &hook)?;
         Ok(Case {
@@ -512,7 +525,7 @@ impl HelloTable {
         let usual = Offer::default();
         let versions = self.protocol_versions.map(|words| words.into_iter().map(VersionWord::code).collect());
         Offer {
-            server_name: self.server_name,
+            server_name: self.server_name.map(Spanned::into_inner),
             alpn: self.alpn.unwrap_or(usual.alpn),
             protocol_versions: versions.unwrap_or(usual.protocol_versions),
             cipher_suites: self.cipher_suites.unwrap_or(usual.cipher_suites),
@@ -651,12 +664,38 @@ mod tests {
             (
                 case("admit = \"x\"\nexpect = { verdict = \"accept\" }"),
                 "no certificate `x`",
-                "there is no certificates yet",
+                "there are no certificates yet",
             ),
             (
                 case("hello = { server-name = \"a b\" }\nexpect = { verdict = \"pass\" }"),
                 "no client can send this",
                 "A-labels",
+            ),
+            (
+                case(&format!(
+                    "hello = {{ server-name = \"{}\" }}\nexpect = {{ verdict = \"pass\" }}",
+                    "a".repeat(70_000)
+                )),
+                "the name has 70000 bytes, of at most 253",
+                "253 in all",
+            ),
+            (
+                case("hello = { cipher-suites = [4865, 70000] }\nexpect = { verdict = \"pass\" }"),
+                "expected a whole number from 0 to 65535, found the number `70000`",
+                "as in 0x1301",
+            ),
+            (
+                case(
+                    "connection = { proxy-tlvs = [{ type = 256, value = \"\" }] }\nexpect = { verdict = \"pass\" }",
+                ),
+                "expected a whole number from 0 to 255, found the number `256`",
+                "write digits",
+            ),
+            ("[polcy]\n".to_owned(), "unknown key `polcy`", "did you mean `policy`?"),
+            (
+                "[settings]\n".to_owned(),
+                "unknown key `settings`",
+                "known keys: `policy`, `certificate`, `case`",
             ),
             (
                 case("chain = []\nexpect = { verdict = \"accept\" }"),
@@ -672,6 +711,7 @@ mod tests {
                 told.contains(message) && told.contains(hint) && told.contains("--> cases.toml:"),
                 "{told}"
             );
+            assert!(told.len() < 1_000, "{told}");
         }
         assert!(refusal("").contains("no [[case]] is there"));
     }
