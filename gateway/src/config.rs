@@ -35,6 +35,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Open client connections over all workers; further ones wait in the kernel's accept queue.
     pub max_connections: usize,
+    /// Instances of policies alive at once, of all policies.
+    pub max_policy_instances: u32,
     /// Where compiled plugins are kept between runs. `None`: compiled anew at each start.
     pub state_directory: Option<PathBuf>,
     /// Whether the system may write the gateway's memory, keys among it, to a file, and others of its user look into it.

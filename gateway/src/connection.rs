@@ -25,7 +25,7 @@ use crate::http;
 use crate::listener::clients::{Clients, Place};
 use crate::listener::proxy_header;
 use crate::metrics::{ListenerCounters, Metrics};
-use crate::policy::{Admission, Selected, Validated};
+use crate::policy::{Admission, Selected, Selection, Validated};
 use crate::snapshot::{ListenerView, Snapshot, Snapshots};
 use crate::tls::server_config::ServerConfigs;
 use crate::tls::{self, Established, alert, client_hello};
@@ -35,13 +35,16 @@ mod directory;
 mod outcome;
 mod passthrough;
 
-use directory::Directory;
+use directory::{Directory, Refusal};
 use outcome::{Ending, Outcome};
 
-/// RFC 8446 section 6.2.
+/// RFC 8446 section 6.2, and section 3 of RFC 6066.
+const HANDSHAKE_FAILURE: u8 = 40;
+const CERTIFICATE_EXPIRED: u8 = 45;
 const INTERNAL_ERROR: u8 = 80;
+const UNRECOGNIZED_NAME: u8 = 112;
 
-/// Times a handshake chooses again because the certificate it had chosen was replaced meanwhile.
+/// Times a handshake chooses, since certificates were replaced or added meanwhile.
 const CHOICES: usize = 3;
 
 /// What the connections of one worker thread share.
@@ -243,8 +246,9 @@ enum Choice {
 /// Asks the policies, and makes sure that the certificate they name is the one its files hold now.
 ///
 /// A replacement that changes what the choice rests on (names, key, validity) is chosen on again, also where the verdict
-/// was a rejection: that the only certificate had expired is no reason any more once it is renewed. After [`CHOICES`]
-/// rounds, which takes as many replacements within one handshake, the current pair of the chosen id is used.
+/// was a rejection: that the only certificate had expired is no reason any more once it is renewed. So is a rejection for
+/// want of a certificate that has come by now ([`Directory::has_news`]). After [`CHOICES`] rounds, which takes as many
+/// changes within one handshake, the current pair of the chosen id is used.
 async fn choose(
     snapshot: &Snapshot,
     listener: &ListenerView,
@@ -266,7 +270,7 @@ async fn choose(
         };
         if round < CHOICES
             && let Some(only_expired) = rests_on_expired_only
-            && directory.is_outdated(only_expired).await
+            && (directory.is_outdated(only_expired).await || may_be_missing(&selection, judged).await)
         {
             continue;
         }
@@ -299,6 +303,22 @@ async fn choose(
             Ensured::Withdrawn if round >= CHOICES => return Choice::Reject(INTERNAL_ERROR),
             Ensured::Replaced(_) | Ensured::Withdrawn => {}
         }
+    }
+}
+
+/// Whether a client was turned away for want of a certificate, and there are others now.
+async fn may_be_missing(selection: &Selection, judged: &Judged) -> bool {
+    let refusal = match &selection.verdict {
+        Selected::Rejected { alert: HANDSHAKE_FAILURE | CERTIFICATE_EXPIRED | UNRECOGNIZED_NAME } => {
+            Refusal::NoCertificate
+        }
+        Selected::Rejected { alert: INTERNAL_ERROR } => Refusal::NoVerdict,
+        _ => return false,
+    };
+    // Clients without a name are many where scanners are, and what they get was there at the start.
+    match judged.hello.server_name() {
+        Some(name) => judged.directory.has_news(refusal, name).await,
+        None => false,
     }
 }
 

@@ -217,10 +217,7 @@ impl Chain {
         if let Some(selection) = self.rules.select(hello.as_ref(), certificates.as_ref(), begun).await {
             return selection;
         }
-        let mut selection = self.ask(connection, hello, certificates, begun).await;
-        if server_name::has_another(&selection, hello.as_ref(), certificates.as_ref()).await {
-            selection = self.ask(connection, hello, certificates, begun).await;
-        }
+        let selection = self.ask(connection, hello, certificates, begun).await;
         server_name::unless_expired(selection, hello.as_ref(), certificates.as_ref())
     }
 

@@ -74,6 +74,7 @@ impl Builder {
     /// Starts the sandbox and loads the embedded policy. `background` runs whatever may take long.
     pub async fn new(
         state_directory: Option<PathBuf>,
+        policy_instances: u32,
         background: Handle,
         metrics: Arc<Metrics>,
         generation: Arc<Generation>,
@@ -83,6 +84,7 @@ impl Builder {
         let mut settings = plugin_host::HostSettings {
             code_cache: state_directory.map(|directory| directory.join("compiled-plugins")),
             compiler: Some(compiler()),
+            max_instances: policy_instances,
             ..Default::default()
         };
         if matches!(last, Last::Native) {

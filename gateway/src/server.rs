@@ -121,7 +121,8 @@ async fn builder(
     generation: Arc<Generation>,
     last: Last,
 ) -> Result<Builder, ServerError> {
-    Ok(Builder::new(config.state_directory.clone(), background, metrics, generation, last).await?)
+    let (state, instances) = (config.state_directory.clone(), config.max_policy_instances);
+    Ok(Builder::new(state, instances, background, metrics, generation, last).await?)
 }
 
 /// A running gateway.
@@ -485,6 +486,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
     let changed = [
         ("workers", old.workers != new.workers),
         ("max-connections", old.max_connections != new.max_connections),
+        ("max-policy-instances", old.max_policy_instances != new.max_policy_instances),
         ("state-directory", old.state_directory != new.state_directory),
         ("[admin]", old.admin != new.admin),
         ("[log]", old.log != new.log),

@@ -226,6 +226,39 @@ fn values_of_the_wrong_kind() {
     }
 }
 
+/// Once, the message named a setting that did not exist.
+#[test]
+fn a_limit_on_address_space_needs_fewer_instances_of_policies() {
+    let desk = Desk::new();
+    // In KiB: room for some twenty instances.
+    let check = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -v 300000000 && exec \"$0\" check -c handfast.toml"]);
+        command.arg(binary()).current_dir(desk.path());
+        finish(command)
+    };
+    let with = |setting: &str| {
+        desk.write_config(&GOOD.replacen(
+            "[[listener]]",
+            &format!("[gateway]\n{setting}\n\n[[listener]]"),
+            1,
+        ));
+    };
+    desk.write_config(GOOD);
+    let refused = check();
+    assert_eq!(refused.code, RUNTIME, "{}", refused.stdout);
+    let remedy =
+        "1000 instances of policies: raise `ulimit -v`, or lower `max-policy-instances` in [gateway]";
+    assert!(refused.stderr.contains(remedy), "{}", refused.stderr);
+    with("max-policy-instances = 8");
+    assert_eq!(check().code, Some(0), "{}", check().stderr);
+    for beyond in ["max-policy-instances = 7", "max-policy-instances = 10001"] {
+        with(beyond);
+        let refused = check();
+        assert!(refused.stderr.contains("must be between 8 and 10000"), "{}", refused.stderr);
+    }
+}
+
 #[test]
 fn output_that_nobody_reads_is_an_error_and_no_panic() {
     let desk = Desk::new();

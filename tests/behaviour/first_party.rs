@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use handfast_tests::{
-    Authority, Client, Config, Gateway, Key, Leaf, Line, Pair, Refusal, Scene, eventually, handfast, plugin,
-    repository,
+    Authority, Client, Config, Gateway, Key, Leaf, Line, Pair, Refusal, Scene, handfast, plugin, repository,
 };
 use tempfile::TempDir;
 
@@ -110,8 +109,40 @@ fn tenant_serves_nobody_elses_certificate() {
     assert_eq!(line.text("reason"), "tenant acme has no certificate for it that the client can use");
 
     let brought = put("acme/stray", &["stray.acme.example"]);
-    let served = eventually("the tenant's new certificate", || connect("stray.acme.example").ok());
-    assert_eq!(served.certificate(), brought.fingerprint());
+    assert_eq!(connect("stray.acme.example").expect("a handshake").certificate(), brought.fingerprint());
+}
+
+/// Once, it was refused until the file system reported it: there is another pair of its name, so nobody looked for more.
+#[test]
+fn tenant_serves_a_pair_at_once_that_comes_beside_somebody_elses() {
+    let scene = Scene::new(&[]);
+    let put = |place: &str, names: &[&str]| {
+        let pair = scene.authority.server(names);
+        scene.certificates.put(place, &pair);
+        pair.fingerprint()
+    };
+    put("shared/own", &["own.example"]);
+    put("acme/own", &["acme.example"]);
+    let names: Vec<_> = (0..20).map(|number| format!("{number}.acme.example")).collect();
+    for name in &names {
+        put(&format!("globex/{name}"), &[name]);
+    }
+    let gateway = Gateway::start(&example_with(
+        "tenant",
+        &scene,
+        &[("\"pay.acme.example\" = \"shared:acme-pay\"", "\"0.acme.example\" = \"shared:zero\"")],
+    ));
+    let connect = |name: &str| {
+        let session = from(Client::new(), "192.0.2.1").connect(gateway.address("https"), name)?;
+        Ok::<_, Refusal>(session.certificate())
+    };
+    // The first by its id, the others by their tag.
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(connect(name), Err(Refusal::Alert("unrecognized_name")), "{name}");
+        let place = if number == 0 { "shared/zero".to_owned() } else { format!("acme/{name}") };
+        let brought = put(&place, &[name]);
+        assert_eq!(connect(name), Ok(brought), "{name}");
+    }
 }
 
 #[test]

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 
 use handfast_tests::{Client, Config, Curl, Gateway, Key, Leaf, Load, Pair, Refusal, Scene, eventually};
 use rustls::SignatureScheme;
+use tempfile::TempDir;
+
+use crate::guest::{component, decision, select_module};
 
 #[test]
 fn the_first_hello_after_the_rename_gets_the_new_pair() {
@@ -146,6 +149,24 @@ fn a_new_certificate_is_found_by_the_first_client_that_asks_for_it() {
     let deep = scene.authority.server(&["deep.example"]);
     scene.certificates.put("some/folder/deep", &deep);
     assert_eq!(served(address, "deep.example"), deep.fingerprint());
+}
+
+/// By a policy that looks nothing up and names the certificate by the id that it was written with.
+#[test]
+fn a_new_certificate_is_found_by_the_first_client_that_a_policy_names_it_for() {
+    let scene = Scene::new(&["a.example"]);
+    let folder = TempDir::new().expect("a scratch folder");
+    let file = folder.path().join("policy.wasm");
+    let answer = decision(1, (0, 0), "late", None);
+    fs::write(&file, component(&["select"], &select_module("", &answer))).expect("a component is written");
+    let config = scene.config().main_listener("policies = [\"by-id\"]").policy("by-id", &file, "");
+    let gateway = Gateway::start(&config);
+    let address = gateway.address("main");
+    let refusal = Client::new().connect(address, "a.example").expect_err("a refusal");
+    assert_eq!(refusal, Refusal::Alert("internal_error"));
+    let pair = scene.authority.server(&["a.example"]);
+    scene.certificates.put("late", &pair);
+    assert_eq!(served(address, "a.example"), pair.fingerprint());
 }
 
 #[test]

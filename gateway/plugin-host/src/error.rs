@@ -18,8 +18,8 @@ type Source = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error(
-        "the WebAssembly engine does not start; it reserves address space for {instances} instances, \
-         which `ulimit -v` or a lower `max_instances` may decide"
+        "the WebAssembly engine does not start; it reserves address space for {instances} instances of policies: raise \
+         `ulimit -v`, or lower `max-policy-instances` in [gateway]"
     )]
     Engine { instances: u32, source: Source },
     #[error("the thread that keeps the policies' time does not start")]

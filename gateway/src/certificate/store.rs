@@ -232,6 +232,12 @@ impl CertificateStore {
         self.sources.get(position).map_or_else(Vec::new, |source| lock(&source.tree).folders())
     }
 
+    /// The number of the newest change, of certificates or of anything else. One that goes live, or goes, has its number once
+    /// lookups find it so.
+    pub fn newest_change(&self) -> u64 {
+        self.generation.current()
+    }
+
     pub fn background(&self) -> &Handle {
         &self.background
     }

@@ -52,6 +52,7 @@ struct GatewayTable {
     handshake_timeout: Span,
     drain_timeout: Span,
     max_connections: Spanned<usize>,
+    max_policy_instances: Spanned<u32>,
     state_directory: Option<PathBuf>,
     core_dumps: bool,
 }
@@ -63,6 +64,7 @@ impl Default for GatewayTable {
             handshake_timeout: Span::seconds(10),
             drain_timeout: Span::seconds(30),
             max_connections: hundred_thousand(),
+            max_policy_instances: Spanned::new(0..0, 1_000),
             state_directory: None,
             core_dumps: false,
         }

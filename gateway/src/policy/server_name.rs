@@ -75,25 +75,6 @@ fn default_certificate(
     (reject(alert), format!("{why}, and the client cannot use the default certificate"))
 }
 
-/// Whether a client was turned away since it can use no certificate of its name, and the sources have another one by now.
-/// The sources are looked at for names without any certificate when those are looked up; here for those whose
-/// certificates have expired, or are of the wrong kind for the client.
-pub(super) async fn has_another(
-    selection: &Selection,
-    hello: &dyn ClientHello,
-    certificates: &dyn Certificates,
-) -> bool {
-    let is_refused = matches!(selection.verdict, Selected::Rejected { alert: HANDSHAKE_FAILURE });
-    let Some(name) = hello.server_name().filter(|_| is_refused && is_by_default(selection)) else {
-        return false;
-    };
-    let ids = || -> Vec<String> {
-        certificates.find(name).iter().map(|certificate| certificate.id().to_owned()).collect()
-    };
-    let before = ids();
-    !before.is_empty() && certificates.refresh(name).await && ids() != before
-}
-
 /// What the policies decided, unless a certificate has expired: one that they named is not served, and where they found
 /// none it may be for that.
 pub(super) fn unless_expired(

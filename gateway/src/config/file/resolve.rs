@@ -56,6 +56,7 @@ impl File {
             handshake_timeout: self.gateway.handshake_timeout.0,
             drain_timeout: self.gateway.drain_timeout.0,
             max_connections: context.at_least_one("max-connections", self.gateway.max_connections)?,
+            max_policy_instances: context.policy_instances(self.gateway.max_policy_instances)?,
             state_directory: self.gateway.state_directory.map(|directory| context.absolute(directory)),
             core_dumps: self.gateway.core_dumps,
             listeners,
@@ -154,6 +155,18 @@ impl<'a> Context<'a> {
                 "leave the key out to get one worker per core",
             )),
         }
+    }
+
+    /// Each worker has a few under way even where nothing is wrong; more than the most find no room in the address space.
+    fn policy_instances(&self, instances: Spanned<u32>) -> Result<u32, ConfigError> {
+        if (8..=10_000).contains(instances.get_ref()) {
+            return Ok(instances.into_inner());
+        }
+        Err(self.at(
+            instances.span(),
+            "`max-policy-instances` must be between 8 and 10000",
+            "each takes 12 GiB of address space, though no memory before it is used; 1000 is the default",
+        ))
     }
 
     fn at_least_one(&self, key: &str, number: Spanned<usize>) -> Result<usize, ConfigError> {
