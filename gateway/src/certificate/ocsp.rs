@@ -41,6 +41,7 @@ mod cache;
 mod features;
 mod fetch;
 mod schedule;
+mod turns;
 
 pub use response::Staple;
 pub use slot::{Slot, Status};

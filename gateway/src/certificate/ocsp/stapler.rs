@@ -7,9 +7,10 @@
 //!
 //! # Scale
 //!
-//! The queue has 32 bytes for each certificate with something to do, which holds it weakly: one that is replaced or withdrawn
-//! drops out when its turn comes. At most [`Settings::at_once`] exchanges are under way. A responder that does not answer
-//! rests as a whole, so that 100,000 certificates of one authority do not take those places from all others.
+//! The queue has 40 bytes for each certificate with something to do, which holds it weakly: one that is replaced or withdrawn
+//! drops out when its turn comes. At most [`Settings::at_once`] exchanges are under way, and those whose time has come take
+//! turns by source and by responder ([`super::turns`]), so that nobody waits for 100,000 certificates of somebody else's. A
+//! responder that does not answer rests as a whole.
 //!
 //! A weakness: waits are measured by a clock that stands still while the machine sleeps. A staple that ran out meanwhile is
 //! not sent, and replaced later than it could be.
@@ -33,13 +34,17 @@ use super::features::Features;
 use super::fetch::Responder;
 use super::schedule::{self, Jitter};
 use super::slot::Origin;
+use super::turns::Turns;
 use super::{OcspError, Slot, Staple, request, response};
 use crate::certificate::{Certificate, unix_now};
-use crate::config::Ocsp;
+use crate::config::{CertificateSource, Ocsp};
 use crate::telemetry::error_chain;
 
 /// When a place in the queue has to wait for another of the same slot that is under way.
 const MEANWHILE: Duration = Duration::from_secs(1);
+
+/// How many are sorted before the task looks at what else there is: about a millisecond.
+const AT_A_TIME: usize = 1_000;
 
 /// Bounds of what is done over the network.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +108,7 @@ struct Slots {
 /// A certificate that is to be in the queue.
 struct Followed {
     certificate: Weak<Certificate>,
+    source: Arc<CertificateSource>,
     fetch: bool,
 }
 
@@ -132,9 +138,10 @@ impl Stapler {
         tokio::spawn(Task::new(self.shared.clone()).run(waiting));
     }
 
-    /// Gives a certificate its place for a staple, judges its `.ocsp` file, and sees to it from now on. To be called
-    /// once for each value, before it goes live.
-    pub fn adopt(&self, certificate: &Arc<Certificate>, mode: Ocsp) {
+    /// Gives a certificate its place for a staple, judges its `.ocsp` file, and sees to it from now on as its source has it.
+    /// To be called once for each value, before it goes live.
+    pub fn adopt(&self, certificate: &Arc<Certificate>, source: &Arc<CertificateSource>) {
+        let mode = source.ocsp;
         if mode == Ocsp::Off {
             return;
         }
@@ -152,7 +159,8 @@ impl Stapler {
         }
         if fetch || slot.last_staple().is_some() {
             // Fails only if the task has panicked, which was printed.
-            let _ = self.work.send(Followed { certificate: Arc::downgrade(certificate), fetch });
+            let (certificate, source) = (Arc::downgrade(certificate), Arc::clone(source));
+            let _ = self.work.send(Followed { certificate, source, fetch });
         } else if slot.must_staple() && certificate.ocsp_file().is_none() {
             report(
                 certificate,
@@ -290,6 +298,7 @@ async fn off_the_runtime(work: impl FnOnce() + Send + 'static) {
 /// One turn of a certificate.
 struct Attempt {
     certificate: Arc<Certificate>,
+    source: Arc<CertificateSource>,
     slot: Arc<Slot>,
     /// The error is what its URL is.
     responder: Result<Responder, Box<str>>,
@@ -338,6 +347,8 @@ struct Rest {
 struct Task {
     shared: Arc<Shared>,
     queue: BinaryHeap<Reverse<Due>>,
+    /// Whose time has come.
+    waiting: Turns<Followed>,
     running: JoinSet<Done>,
     /// By the responder's name.
     resting: HashMap<String, Rest>,
@@ -349,6 +360,7 @@ impl Task {
         Self {
             shared,
             queue: BinaryHeap::new(),
+            waiting: Turns::default(),
             running: JoinSet::new(),
             resting: HashMap::new(),
             jitter: Jitter::default(),
@@ -357,7 +369,8 @@ impl Task {
 
     async fn run(mut self, mut work: mpsc::UnboundedReceiver<Followed>) {
         loop {
-            let room = self.begin_due();
+            self.line_up();
+            self.begin_waiting();
             let next = self.queue.peek().map(|Reverse(due)| due.at);
             tokio::select! {
                 followed = work.recv() => match followed {
@@ -365,7 +378,7 @@ impl Task {
                     None => return,
                 },
                 Some(done) = self.running.join_next() => self.finish(done),
-                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if room && next.is_some() => {}
+                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
     }
@@ -390,24 +403,24 @@ impl Task {
         self.push(at, followed);
     }
 
-    /// Begins what is due. Whether there is room for more.
-    fn begin_due(&mut self) -> bool {
+    /// Sorts what is due, as much of it as takes a moment.
+    fn line_up(&mut self) {
         let now = Instant::now();
-        while self.running.len() < self.shared.settings.at_once {
+        for _ in 0..AT_A_TIME {
             match self.queue.peek() {
                 Some(Reverse(due)) if due.at <= now => {}
-                _ => return true,
+                _ => return,
             }
             if let Some(Reverse(due)) = self.queue.pop() {
-                self.begin(due.followed, now);
+                self.sort(due.followed, now);
             }
         }
-        false
     }
 
-    fn begin(&mut self, followed: Followed, now: Instant) {
+    /// Tells of a staple that has run out, and puts the certificate into its line if it is to be fetched for.
+    fn sort(&mut self, followed: Followed, now: Instant) {
         let Some(certificate) = followed.certificate.upgrade() else { return };
-        let Some(slot) = certificate.staples().cloned() else { return };
+        let Some(slot) = certificate.staples() else { return };
         if slot.has_just_expired(unix_now()) {
             self.shared.stale.fetch_add(1, Memory::Relaxed);
             let must_staple = slot.must_staple();
@@ -423,6 +436,28 @@ impl Task {
             }
             return;
         }
+        let url = slot.responder().unwrap_or_default();
+        let source = Arc::clone(&followed.source);
+        match Responder::parse(url) {
+            Ok(responder) => self.waiting.push(&source.name, responder.name(), followed),
+            Err(_invalid) => self.waiting.push(&source.name, url, followed),
+        }
+    }
+
+    /// Gives free places to those whose turn it is.
+    fn begin_waiting(&mut self) {
+        let now = Instant::now();
+        while self.running.len() < self.shared.settings.at_once {
+            match self.waiting.take() {
+                Some(followed) => self.begin(followed, now),
+                None => return,
+            }
+        }
+    }
+
+    fn begin(&mut self, followed: Followed, now: Instant) {
+        let Some(certificate) = followed.certificate.upgrade() else { return };
+        let Some(slot) = certificate.staples().cloned() else { return };
         let url = slot.responder().unwrap_or_default();
         let responder = Responder::parse(url).map_err(|_invalid| Box::from(url));
         let mut record = slot.record();
@@ -440,7 +475,7 @@ impl Task {
         let failures = record.failures;
         drop(record);
         let post = failures % 2 == 1;
-        let attempt = Attempt { certificate, slot, responder, post, failures };
+        let attempt = Attempt { certificate, source: followed.source, slot, responder, post, failures };
         self.running.spawn(self.shared.clone().attempt(attempt));
     }
 
@@ -455,7 +490,7 @@ impl Task {
         // One that panicked takes its place in the queue with it; the panic was printed.
         let Ok(Done { attempt, result }) = done else { return };
         let now = unix_now();
-        let Attempt { certificate, slot, responder, .. } = attempt;
+        let Attempt { certificate, source, slot, responder, .. } = attempt;
         let wait = match result {
             Ok(fetched) => {
                 let is_fetched = fetched.is_some();
@@ -494,7 +529,7 @@ impl Task {
             record.under_way = false;
             record.due = Some(at);
         }
-        self.push(at, Followed { certificate: Arc::downgrade(&certificate), fetch: true });
+        self.push(at, Followed { certificate: Arc::downgrade(&certificate), source, fetch: true });
     }
 
     fn let_rest(&mut self, responder: &str) {

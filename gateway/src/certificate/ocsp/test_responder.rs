@@ -1,5 +1,6 @@
 //! An authority and its OCSP responses for the unit tests: good ones, and wrong in any way.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use x509_ocsp::{
 use super::{Stapler, request};
 use crate::certificate::load::{self, Identity};
 use crate::certificate::{Certificate, unix_now, x509};
-use crate::config::Ocsp;
+use crate::config::{CertificateSource, Freshness, Ocsp, OnDelete};
 use crate::freshness::Contents;
 
 pub(super) const SHA1: &str = "1.3.14.3.2.26";
@@ -55,19 +56,36 @@ pub(super) fn certificate(leaf: &Leaf, file: Option<&[u8]>) -> Arc<Certificate> 
     Arc::new(load::certificate(&identity, &files, unix_now()).unwrap())
 }
 
+/// A source that has its staples so.
+pub(super) fn source(name: &str, ocsp: Ocsp) -> Arc<CertificateSource> {
+    Arc::new(CertificateSource {
+        name: name.to_owned(),
+        path: "certificates".into(),
+        allow_readable_keys: false,
+        reload_wait: Duration::from_secs(2),
+        freshness: Freshness::Strict,
+        scan_interval: Duration::from_secs(60),
+        on_delete: OnDelete::Keep,
+        serve_expired: false,
+        required: Vec::new(),
+        ocsp,
+        tags: BTreeMap::new(),
+    })
+}
+
 /// A certificate, and what gives it another staple each time.
 pub(crate) fn stapled_by_turns() -> (Arc<Certificate>, impl FnMut() -> Vec<u8>) {
     let authority = Authority::new("Issuer");
     let leaf = authority.leaf(1, vec![tls_features(&[5])]);
     let stapler = Stapler::default();
     let adopted = certificate(&leaf, None);
-    stapler.adopt(&adopted, Ocsp::Files);
+    stapler.adopt(&adopted, &source("files", Ocsp::Files));
     let mut left = 3600;
     let next_staple = move || {
         left += 1;
         let answer = Answer { next_update: Some(unix_now() + left), ..Answer::good(unix_now()) };
         let response = answer.signed(&leaf.der, &authority.der(), &authority.signer());
-        stapler.adopt(&certificate(&leaf, Some(&response)), Ocsp::Files);
+        stapler.adopt(&certificate(&leaf, Some(&response)), &source("files", Ocsp::Files));
         response
     };
     (adopted, next_staple)

@@ -99,17 +99,16 @@ impl CertificateStore {
 
 struct Loader {
     identity: Identity,
-    on_delete: OnDelete,
-    ocsp: Ocsp,
+    source: Arc<CertificateSource>,
     store: Weak<CertificateStore>,
 }
 
 impl Loader {
     fn new(source: &Source, id: &Arc<str>, store: &CertificateStore) -> Self {
-        let CertificateSource { allow_readable_keys, serve_expired, on_delete, ocsp, .. } = *source.config;
+        let CertificateSource { allow_readable_keys, serve_expired, .. } = *source.config;
         let identity =
             Identity { id: id.clone(), tags: source.tags.clone(), allow_readable_keys, serve_expired };
-        Self { identity, on_delete, ocsp, store: store.me.clone() }
+        Self { identity, source: source.config.clone(), store: store.me.clone() }
     }
 }
 
@@ -152,7 +151,7 @@ impl Load<Certificate> for Loader {
             }
             // Last: nobody is asked about a certificate, at an address of its issuer's choice, that policies refuse.
             if let Some(store) = self.store.upgrade() {
-                store.stapler.adopt(&certificate, self.ocsp);
+                store.stapler.adopt(&certificate, &self.source);
             }
             Ok(certificate)
         })
@@ -167,7 +166,7 @@ impl Load<Certificate> for Loader {
                 store.tally.replaced.fetch_add(1, Ordering::Relaxed);
                 info!(certificate = %id, fingerprint = new.fingerprint(), replaces = old.fingerprint(), "certificate replaced");
             }
-            Change::Refused { kept, reason, gone: true } if self.on_delete == OnDelete::Withdraw => {
+            Change::Refused { kept, reason, gone: true } if self.source.on_delete == OnDelete::Withdraw => {
                 store.withdraw(id, kept);
                 let (reason, withdrawn) = (error_chain(&**reason), kept.fingerprint());
                 warn!(certificate = %id, reason, withdrawn, "certificate withdrawn");

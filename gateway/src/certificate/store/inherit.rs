@@ -74,7 +74,7 @@ impl CertificateStore {
             return None;
         }
         let certificate = Arc::new(heirloom.certificate.under(Arc::clone(&id), source.config.serve_expired));
-        self.stapler.adopt(&certificate, source.config.ocsp);
+        self.stapler.adopt(&certificate, &source.config);
         let fresh = self.resume(source, &id, certificate, not_loaded);
         Some(Entry::new(id, Arc::clone(&source.config), fresh))
     }

@@ -5,12 +5,12 @@ use tempfile::TempDir;
 use super::*;
 use crate::certificate::ocsp::Status;
 use crate::certificate::ocsp::test_responder::{
-    Answer, Authority, Leaf, Responder as Server, certificate, http, names_responder, tls_features,
+    Answer, Authority, Leaf, Responder as Server, certificate, http, names_responder, source, tls_features,
 };
 
 fn adopted(stapler: &Stapler, leaf: &Leaf, file: Option<&[u8]>, mode: Ocsp) -> Arc<Certificate> {
     let certificate = certificate(leaf, file);
-    stapler.adopt(&certificate, mode);
+    stapler.adopt(&certificate, &source("files", mode));
     certificate
 }
 
@@ -228,6 +228,30 @@ async fn a_responder_that_is_down_does_not_hold_up_the_others() {
     assert!(stapler.counters().failed <= 4, "{:?} of {}", stapler.counters(), dead.len());
 }
 
+/// Once, whoever waited longest had every place: 200 exchanges that come to nothing, before the one of somebody else.
+#[tokio::test]
+async fn a_source_with_many_certificates_does_not_hold_up_the_others() {
+    let authority = Authority::new("Issuer");
+    let silent = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let settings = Settings { at_once: 2, timeout: Duration::from_millis(300), ..Settings::default() };
+    let stapler = started(settings, None);
+    let many: Vec<_> = (0..200)
+        .map(|number| {
+            // A responder each, so that none of them rests.
+            let url = format!("http://127.0.1.{number}:{port}/");
+            let certificate = certificate(&authority.leaf(number, vec![names_responder(&url)]), None);
+            stapler.adopt(&certificate, &source("many", Ocsp::Fetch));
+            certificate
+        })
+        .collect();
+    let (_server, leaf, _) = served(&authority, &Answer::good(unix_now())).await;
+    let other = certificate(&leaf, None);
+    stapler.adopt(&other, &source("few", Ocsp::Fetch));
+    until("the staple of the other", || other.staple().is_some()).await;
+    assert!(stapler.counters().failed <= 20, "{:?} of {}", stapler.counters(), many.len());
+}
+
 #[tokio::test]
 async fn certificates_that_are_gone_drop_out_of_the_queue() {
     let authority = Authority::new("Issuer");
@@ -237,10 +261,13 @@ async fn certificates_that_are_gone_drop_out_of_the_queue() {
     for serial in 0..10 {
         let leaf = authority.leaf(serial, vec![names_responder("http://127.0.0.1:9/")]);
         let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
-        task.push(Instant::now(), Followed { certificate: Arc::downgrade(&certificate), fetch: true });
+        let (certificate, source) = (Arc::downgrade(&certificate), source("files", Ocsp::Fetch));
+        task.push(Instant::now(), Followed { certificate, source, fetch: true });
     }
-    assert!(task.begin_due());
+    task.line_up();
+    task.begin_waiting();
     assert_eq!((task.queue.len(), task.running.len()), (0, 0));
+    assert!(task.waiting.take().is_none());
 }
 
 #[tokio::test]
