@@ -1,12 +1,17 @@
-//! The clock that ends endless guests: a thread that advances the engine's epoch each millisecond.
+//! The clock that ends endless guests: a thread that advances the engine's epoch.
 //!
-//! `host` owns it; `policy` tells it while guest code may run.
+//! `host` owns it; `policy` tells it while guest code may run, and when a call turned out to be long.
 //!
-//! # Memo: rest
-//! A thousand wake-ups a second are 1 % of a core that does nothing else, and keep it from sleeping. So after
-//! [`REST_AFTER`] ticks without a call under way the clock stops, and the next call starts it again. A call counts from
-//! before its first instruction to after its last, waits within the host included, so none ever runs without ticks. What
-//! remains is two atomic additions per call.
+//! # Memo: three paces
+//! Each tick interrupts whatever the core does: the thread is woken, another one put aside and brought back. At a tick
+//! each millisecond that was 6 µs of each full handshake on a core that makes 8,000 a second, half of what the sandbox
+//! cost. But nearly no call ever lives to see a tick. So while calls are short the clock ticks each 10 ms ([`STROLL`]),
+//! which bounds how long the first endless guest holds its worker, and each millisecond ([`RUN`]) as long as there is a
+//! long call and for a second after the last one: who has one has more.
+//!
+//! Without any call it rests: after [`REST_AFTER`] ticks without one under way it stops, and the next call starts it
+//! again. A call counts from before its first instruction to after its last, waits within the host included, so none ever
+//! runs without ticks.
 
 use std::io;
 use std::sync::Arc;
@@ -16,8 +21,12 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// How long a guest runs before it lets the worker see to other connections.
-const TICK: Duration = Duration::from_millis(1);
+/// Between ticks as long as no call is long: how long the first one that is may hold its worker.
+const STROLL: Duration = Duration::from_millis(10);
+/// Between ticks when calls are long: how long a guest runs before it lets others go on.
+pub(crate) const RUN: Duration = Duration::from_millis(1);
+/// Ticks at the pace of [`RUN`] after the last long call.
+const CALM_AFTER: u32 = 1_000;
 /// Starting the clock costs some microseconds, which a call should not have to pay often.
 const REST_AFTER: u32 = 100;
 
@@ -33,10 +42,15 @@ struct Face {
     resting: AtomicBool,
     /// Calls under way.
     running: AtomicUsize,
+    /// Of these, those that did not end in their first turn.
+    long: AtomicUsize,
 }
 
 /// While it lives, the clock ticks.
 pub(crate) struct Ticking<'a>(&'a Face);
+
+/// While it lives, the clock ticks each millisecond.
+pub(crate) struct Running(Arc<Face>);
 
 impl Clock {
     pub(crate) fn start(engine: Engine) -> io::Result<Self> {
@@ -53,20 +67,34 @@ impl Clock {
         // This addition and the look at `resting`, and there the other way round: in the one order that all threads see,
         // either the clock sees the call or the call sees that the clock rests.
         self.face.running.fetch_add(1, Ordering::SeqCst);
-        if self.face.resting.load(Ordering::SeqCst)
-            && let Some(thread) = &self.thread
-        {
-            thread.thread().unpark();
+        if self.face.resting.load(Ordering::SeqCst) {
+            self.wake();
         }
         Ticking(&self.face)
+    }
+
+    /// Called when a guest's first turn is over.
+    pub(crate) fn run(&self) -> Running {
+        if self.face.long.fetch_add(1, Ordering::SeqCst) == 0 {
+            // It may have 10 ms to sleep.
+            self.wake();
+        }
+        Running(Arc::clone(&self.face))
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 }
 
 impl Face {
     fn run(&self, engine: &Engine) {
-        let mut quiet = 0;
+        let (mut quiet, mut calm) = (0, CALM_AFTER);
         while !self.stop.load(Ordering::Relaxed) {
-            thread::park_timeout(TICK);
+            calm = if self.long.load(Ordering::SeqCst) > 0 { 0 } else { CALM_AFTER.min(calm + 1) };
+            thread::park_timeout(if calm < CALM_AFTER { RUN } else { STROLL });
             engine.increment_epoch();
             quiet = if self.is_quiet() { quiet + 1 } else { 0 };
             if quiet >= REST_AFTER {
@@ -92,6 +120,12 @@ impl Face {
 impl Drop for Ticking<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.long.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -24,6 +24,8 @@ pub enum HostError {
     Engine { instances: u32, source: Source },
     #[error("the thread that keeps the policies' time does not start")]
     Clock(#[source] io::Error),
+    #[error("the threads for calls that take long do not start")]
+    Overtime(#[source] io::Error),
     #[error("this build of the gateway links its policy interface wrongly")]
     Interface(#[source] Source),
 }

@@ -31,6 +31,7 @@ use crate::error::{FRAMES, HostError, LoadError};
 use crate::imports::{self, State};
 use crate::kept::Registry;
 use crate::limits::{MAX_MEMORY, TABLE_ELEMENTS};
+use crate::overtime::Overtime;
 use crate::plugin::Plugin;
 
 #[derive(Debug, Clone)]
@@ -67,6 +68,7 @@ struct Shared {
     compiler: Option<Compiler>,
     engine: Engine,
     clock: Clock,
+    overtime: Overtime,
 }
 
 impl Host {
@@ -79,10 +81,20 @@ impl Host {
         let linker = imports::linker(&engine).map_err(|error| HostError::Interface(error.into()))?;
         let registry = Registry::default();
         let clock = Clock::start(engine.clone()).map_err(HostError::Clock)?;
+        let overtime = Overtime::start().map_err(HostError::Overtime)?;
         let code_cache = settings.code_cache.as_deref().and_then(usable_cache);
         let HostSettings { max_component, compiler, .. } = settings;
         Ok(Self {
-            shared: Arc::new(Shared { linker, registry, code_cache, max_component, compiler, engine, clock }),
+            shared: Arc::new(Shared {
+                linker,
+                registry,
+                code_cache,
+                max_component,
+                compiler,
+                engine,
+                clock,
+                overtime,
+            }),
         })
     }
 
@@ -134,6 +146,10 @@ impl Host {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    pub(crate) fn overtime(&self) -> &Overtime {
+        &self.shared.overtime
     }
 
     /// The component, and whether it came from the cache.

@@ -4,12 +4,14 @@
 //!
 //! The goal: a looping guest must not hold up the other connections of its worker, and an innocent one must not be
 //! ended because the machine was busy. An epoch *trap* after 5 ms killed up to 325 of 80,000 innocent calls on a busy
-//! 2-core machine, after 100 ms none. So the two are separate: at each tick of the host's 1 ms clock the guest
-//! yields to the executor (`YieldCustom(yield_now)`; wasmtime's plain `Yield` wakes itself before the reactor is
-//! polled and made a 1 ms timer 22 ms late), and it is ended when either
+//! 2-core machine, after 100 ms none. So the two are separate: at a tick of the host's clock a guest that has run for a
+//! millisecond ends its turn (`YieldCustom` with tokio's `yield_now`; wasmtime's plain `Yield` wakes itself before the
+//! reactor is polled and made a 1 ms timer 22 ms late), which takes it off its worker ([`overtime`](crate::overtime))
+//! and makes the clock tick each millisecond ([`clock`](crate::clock)). It is ended when either
 //!
 //! - it was seen running in more ticks than the timeout has milliseconds. Ticks are counted only where the guest
-//!   itself runs, so time spent waiting for other work does not count; or
+//!   itself runs, so time spent waiting for other work does not count. Those of the first turn may be 10 ms apart, so it
+//!   runs up to that much longer; or
 //! - the wall clock has passed [`PATIENCE`] times the timeout *and* the guest is waiting: that deadline is looked at
 //!   only when a poll of the call did not finish it. With the timeout itself as the deadline, calls that had yielded
 //!   once behind twenty handshakes were ended on a busy machine (40 of 25,000, an unoptimised build).
@@ -18,12 +20,14 @@
 //! must not hold a handshake for longer than a guest of its own accord. The look at the response comes before the look at
 //! the clock, so that one that is there is never late.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
+use crate::clock;
 use crate::error::{CallError, LoadError, Stop};
 use crate::imports::State;
+use crate::overtime::end_of_turn;
 
 /// The largest linear memory a pool slot can hold, hence the largest [`Limits::memory`].
 pub(crate) const MAX_MEMORY: usize = 64 << 20;
@@ -90,6 +94,8 @@ pub(crate) struct Account {
     last_growth: usize,
     memory_refused: bool,
     table_elements: usize,
+    /// `None` before the first call.
+    begun: Option<Instant>,
     ticks: u64,
     /// For responses of others.
     waited: Duration,
@@ -105,6 +111,7 @@ impl Account {
             last_growth: 0,
             memory_refused: false,
             table_elements: 0,
+            begun: None,
             ticks: 0,
             waited: Duration::ZERO,
             host_calls: 0,
@@ -115,6 +122,7 @@ impl Account {
     /// Starts the account of the next call into the guest.
     pub(crate) fn begin(&mut self) {
         self.memory_refused = false;
+        self.begun = Some(Instant::now());
         self.ticks = 0;
         self.waited = Duration::ZERO;
         self.host_calls = 0;
@@ -166,11 +174,15 @@ impl Account {
     }
 
     fn tick(&mut self) -> Result<UpdateDeadline, Stop> {
+        if self.begun.is_some_and(|begun| begun.elapsed() < clock::RUN) {
+            // It only happened to run just then.
+            return Ok(UpdateDeadline::Continue(1));
+        }
         self.ticks += 1;
         if u128::from(self.ticks) + self.waited.as_millis() > self.limits.timeout.as_millis().max(1) {
             return Err(Stop::Time);
         }
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(end_of_turn())))
     }
 }
 

@@ -17,6 +17,7 @@ mod idle;
 mod measure;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,6 +33,7 @@ use crate::imports::{State, Subject};
 use crate::kept::{Counted, Ledger};
 use crate::key_value::{KeyValue, KeyValueBounds};
 use crate::limits::{HANDLES, HOST_CALL_BYTES, Limits, PATIENCE, on_tick};
+use crate::overtime::Ended;
 use crate::plugin::Plugin;
 use crate::text::printable;
 use crate::verdict::{Decision, Validation, reason};
@@ -66,6 +68,11 @@ pub enum Instances {
 
 /// A configured plugin, shared by all workers. Its calls need a tokio runtime with time enabled.
 pub struct Policy {
+    shared: Arc<Shared>,
+}
+
+/// A call that takes long outlives the poll of its caller, hence owns a share of what it needs.
+struct Shared {
     plugin: Plugin,
     config: String,
     limits: Limits,
@@ -104,46 +111,56 @@ impl Policy {
         let key_value = grants.contains(&Grant::KeyValue).then(|| registry.key_value(&name, key_value));
         let http = http.filter(|_| grants.contains(&Grant::Http));
         let turns = registry.turns(&name, limits.concurrency);
-        let policy = Self { plugin: plugin.clone(), config, limits, turns, idle, ledger, key_value, http };
+        let plugin = plugin.clone();
+        let shared = Shared { plugin, config, limits, turns, idle, ledger, key_value, http };
+        let policy = Self { shared: Arc::new(shared) };
 
-        let mut lease = policy.new_lease();
-        let started = policy.within_time(policy.start(&mut lease)).await;
-        match policy.settle(&mut lease, started) {
-            Ok(instance) => policy.check_types(&mut lease, &instance)?,
-            Err(CallError::Configure(text)) => return Err(LoadError::Configuration(text)),
-            Err(error) => return Err(LoadError::Start(error)),
+        let shared = Arc::clone(&policy.shared);
+        let start = Box::pin(async move {
+            let _ticking = shared.plugin.host().clock().tick();
+            let mut lease = shared.new_lease();
+            let instance = shared.start(&mut lease).await;
+            let instance = shared.settle(&mut lease, instance)?;
+            Ok((lease, instance))
+        });
+        match policy.within_bounds(start).await {
+            Ok((mut lease, instance)) => {
+                policy.shared.check_types(&mut lease, &instance)?;
+                policy.shared.keep(lease);
+                Ok(policy)
+            }
+            Err(CallError::Configure(text)) => Err(LoadError::Configuration(text)),
+            Err(error) => Err(LoadError::Start(error)),
         }
-        policy.keep(lease);
-        Ok(policy)
     }
 
     pub fn hooks(&self) -> Hooks {
-        self.plugin.hooks()
+        self.shared.plugin.hooks()
     }
 
     pub fn name(&self) -> &str {
-        &self.ledger.policy
+        &self.shared.ledger.policy
     }
 
     /// SHA-256 of the plugin's file, in hexadecimal.
     pub fn digest(&self) -> &str {
-        self.plugin.digest()
+        self.shared.plugin.digest()
     }
 
     /// What was counted under the policy's name, by this plugin and those before it.
     pub fn counted(&self) -> Counted {
         Counted {
-            counters: self.ledger.counters.values(),
-            dropped_additions: self.ledger.counters.dropped(),
-            dropped_messages: self.ledger.dropped_messages(),
-            limited_messages: self.ledger.limited_messages(),
-            key_value: self.key_value.as_ref().map(|store| store.usage()),
+            counters: self.shared.ledger.counters.values(),
+            dropped_additions: self.shared.ledger.counters.dropped(),
+            dropped_messages: self.shared.ledger.dropped_messages(),
+            limited_messages: self.shared.ledger.limited_messages(),
+            key_value: self.shared.key_value.as_ref().map(|store| store.usage()),
         }
     }
 
     /// Ends the instances that wait for a call: for a policy that may have none for long. It makes new ones when it has.
     pub fn forget_idle_instances(&self) {
-        if let Some(idle) = &self.idle {
+        if let Some(idle) = &self.shared.idle {
             idle.forget();
         }
     }
@@ -155,25 +172,29 @@ impl Policy {
         hello: Arc<dyn ClientHello>,
         certificates: Arc<dyn Certificates>,
     ) -> Result<Decision, CallError> {
-        let Some(hook) = &self.plugin.exports().select else { return Ok(Decision::PASS) };
-        let mut lease = self
-            .lease(Subject {
-                connection: Some(connection),
-                hello: Some(hello),
-                certificates: Some(certificates),
-                chain: Vec::new(),
-            })
-            .await?;
-        let call = async {
-            let instance = self.start(&mut lease).await?;
-            let guest = hook.load(&mut lease.store, &instance)?;
-            lease.begin();
-            guest.call_select(&mut lease.store, the_one(), the_one()).await
+        let Some(hook) = self.shared.plugin.exports().select.clone() else { return Ok(Decision::PASS) };
+        let subject = Subject {
+            connection: Some(connection),
+            hello: Some(hello),
+            certificates: Some(certificates),
+            chain: Vec::new(),
         };
-        let answer = self.within_time(call).await;
-        let answer = self.settle(&mut lease, answer).and_then(Decision::from_guest)?;
-        self.keep(lease);
-        Ok(answer)
+        let (shared, turn) = (Arc::clone(&self.shared), self.turn().await?);
+        let call = Box::pin(async move {
+            let _ticking = shared.plugin.host().clock().tick();
+            let mut lease = shared.lease(turn, subject);
+            let answer = async {
+                let instance = shared.start(&mut lease).await?;
+                let guest = hook.load(&mut lease.store, &instance)?;
+                lease.begin();
+                guest.call_select(&mut lease.store, the_one(), the_one()).await
+            };
+            let answer = answer.await;
+            let answer = shared.settle(&mut lease, answer).and_then(Decision::from_guest)?;
+            shared.keep(lease);
+            Ok(answer)
+        });
+        self.within_bounds(call).await
     }
 
     /// Whether the client's certificate is good enough. Accepts without attributes where the plugin does not export
@@ -185,25 +206,31 @@ impl Policy {
         certificates: Arc<dyn Certificates>,
         chain: Vec<Arc<dyn PeerCertificate>>,
     ) -> Result<Validation, CallError> {
-        let Some(hook) = &self.plugin.exports().validate else { return Ok(Validation::Accept(Vec::new())) };
-        let mut lease = self
-            .lease(Subject {
-                connection: Some(connection),
-                hello: Some(hello),
-                certificates: Some(certificates),
-                chain,
-            })
-            .await?;
-        let call = async {
-            let instance = self.start(&mut lease).await?;
-            let guest = hook.load(&mut lease.store, &instance)?;
-            lease.begin();
-            guest.call_validate(&mut lease.store, the_one(), the_one(), the_one()).await
+        let Some(hook) = self.shared.plugin.exports().validate.clone() else {
+            return Ok(Validation::Accept(Vec::new()));
         };
-        let answer = self.within_time(call).await;
-        let answer = self.settle(&mut lease, answer).and_then(Validation::from_guest)?;
-        self.keep(lease);
-        Ok(answer)
+        let subject = Subject {
+            connection: Some(connection),
+            hello: Some(hello),
+            certificates: Some(certificates),
+            chain,
+        };
+        let (shared, turn) = (Arc::clone(&self.shared), self.turn().await?);
+        let call = Box::pin(async move {
+            let _ticking = shared.plugin.host().clock().tick();
+            let mut lease = shared.lease(turn, subject);
+            let answer = async {
+                let instance = shared.start(&mut lease).await?;
+                let guest = hook.load(&mut lease.store, &instance)?;
+                lease.begin();
+                guest.call_validate(&mut lease.store, the_one(), the_one(), the_one()).await
+            };
+            let answer = answer.await;
+            let answer = shared.settle(&mut lease, answer).and_then(Validation::from_guest)?;
+            shared.keep(lease);
+            Ok(answer)
+        });
+        self.within_bounds(call).await
     }
 
     /// Whether a certificate may go live; the inner error is the policy's reason, printable, at most 256 bytes.
@@ -212,47 +239,68 @@ impl Policy {
         certificate: Arc<dyn Certificate>,
         certificates: Arc<dyn Certificates>,
     ) -> Result<Result<(), String>, CallError> {
-        let Some(hook) = &self.plugin.exports().admit else { return Ok(Ok(())) };
-        let mut lease =
-            self.lease(Subject { certificates: Some(certificates), ..Subject::default() }).await?;
-        let lent = lease.store.data_mut().lend(certificate);
-        let call = async {
-            let instance = self.start(&mut lease).await?;
-            let guest = hook.load(&mut lease.store, &instance)?;
-            lease.begin();
-            guest.call_admit(&mut lease.store, Resource::new_borrow(lent)).await
-        };
-        let answer = self.within_time(call).await;
-        let answer = self.settle(&mut lease, answer)?;
-        lease.store.data_mut().give_back(lent);
-        self.keep(lease);
-        Ok(answer.map_err(reason))
+        let Some(hook) = self.shared.plugin.exports().admit.clone() else { return Ok(Ok(())) };
+        let subject = Subject { certificates: Some(certificates), ..Subject::default() };
+        let (shared, turn) = (Arc::clone(&self.shared), self.turn().await?);
+        let call = Box::pin(async move {
+            let _ticking = shared.plugin.host().clock().tick();
+            let mut lease = shared.lease(turn, subject);
+            let lent = lease.store.data_mut().lend(certificate);
+            let answer = async {
+                let instance = shared.start(&mut lease).await?;
+                let guest = hook.load(&mut lease.store, &instance)?;
+                lease.begin();
+                guest.call_admit(&mut lease.store, Resource::new_borrow(lent)).await
+            };
+            let answer = answer.await;
+            let answer = shared.settle(&mut lease, answer)?;
+            lease.store.data_mut().give_back(lent);
+            shared.keep(lease);
+            Ok(answer.map_err(reason))
+        });
+        self.within_bounds(call).await
     }
 
+    /// A place among the calls under way. Waits as long as a call may take; the clock is set only if it has to wait.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        let Shared { turns, limits, .. } = &*self.shared;
+        if let Ok(turn) = Arc::clone(turns).try_acquire_owned() {
+            return Ok(turn);
+        }
+        let waiting = Arc::clone(turns).acquire_owned();
+        match tokio::time::timeout(limits.timeout.saturating_mul(PATIENCE), waiting).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(CallError::Busy(format!("{} calls of this policy are under way", limits.concurrency))),
+        }
+    }
+
+    /// Runs what makes an instance or calls one, on this thread or, where it takes long, on others. It is ended when it has
+    /// run or waited for too long, or is not waited for any more. Boxed by who makes it: it has some KiB to move.
+    async fn within_bounds<T: Send + 'static>(
+        &self,
+        call: Pin<Box<impl Future<Output = Result<T, CallError>> + Send + 'static>>,
+    ) -> Result<T, CallError> {
+        let host = self.shared.plugin.host();
+        let running = host.overtime().run(call, || host.clock().run());
+        // Polls the call before the time: one that finishes in its first poll is never late (see `limits`).
+        let limit = self.shared.limits.timeout;
+        match tokio::time::timeout(limit.saturating_mul(PATIENCE), running).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Ended)) => Err(CallError::Busy("the gateway is about to end".to_owned())),
+            Err(_elapsed) => Err(CallError::Timeout { limit }),
+        }
+    }
+}
+
+impl Shared {
     /// An instance for one call: one that waits, or the makings of a new one.
-    async fn lease(&self, subject: Subject) -> Result<Lease, CallError> {
-        let turn = self.turn().await?;
+    fn lease(&self, turn: OwnedSemaphorePermit, subject: Subject) -> Lease {
         let waiting = self.idle.as_ref().and_then(Idle::take);
         let mut lease = waiting.unwrap_or_else(|| self.new_lease());
         lease.store.data_mut().subject = subject;
         lease.calls = lease.calls.saturating_add(1);
         lease.turn = Some(turn);
-        Ok(lease)
-    }
-
-    /// A place among the calls under way. Waits as long as a call may take; the clock is set only if it has to wait.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, CallError> {
-        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
-            return Ok(turn);
-        }
-        let waiting = Arc::clone(&self.turns).acquire_owned();
-        match tokio::time::timeout(self.limits.timeout.saturating_mul(PATIENCE), waiting).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(CallError::Busy(format!(
-                "{} calls of this policy are under way",
-                self.limits.concurrency
-            ))),
-        }
+        lease
     }
 
     fn new_lease(&self) -> Lease {
@@ -298,13 +346,6 @@ impl Policy {
         check("select", exports.select.as_ref().map(|it| it.load(&mut *store, instance).map(drop)))?;
         check("validate", exports.validate.as_ref().map(|it| it.load(&mut *store, instance).map(drop)))?;
         check("admit", exports.admit.as_ref().map(|it| it.load(&mut *store, instance).map(drop)))
-    }
-
-    /// Polls the call before the clock: one that finishes in its first poll is never late (see `limits`).
-    async fn within_time<T>(&self, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
-        let patience = self.limits.timeout.saturating_mul(PATIENCE);
-        let _ticking = self.plugin.host().clock().tick();
-        tokio::time::timeout(patience, call).await.unwrap_or_else(|_| Err(Stop::Time.into()))
     }
 
     fn settle<T>(&self, lease: &mut Lease, answer: wasmtime::Result<T>) -> Result<T, CallError> {

@@ -6,7 +6,7 @@ impl Policy {
     /// Bytes of linear memory of the instance that waits for the next call; `None` where none waits, as in a policy whose
     /// instances are fresh.
     pub fn idle_memory(&self) -> Option<usize> {
-        let idle = self.idle.as_ref()?;
+        let idle = self.shared.idle.as_ref()?;
         let lease = idle.take()?;
         let memory = lease.store.data().account.memory();
         idle.give(lease);
