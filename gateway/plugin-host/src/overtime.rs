@@ -20,6 +20,7 @@ use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::instrument::WithSubscriber;
 
 /// Of the threads; workers have 0. One that a worker wakes beside waits for it, and still gets a tenth of a busy core.
 const NICE: libc::c_int = 10;
@@ -74,11 +75,13 @@ impl Overtime {
         }
         let runtime = self.runtime.as_ref().ok_or(Ended)?;
         let long = is_long();
-        let rest = runtime.spawn(async move {
+        let rest = async move {
             let answer = call.await;
             drop(long);
             answer
-        });
+        };
+        // What it logs goes where it would have gone from here.
+        let rest = runtime.spawn(rest.with_current_subscriber());
         match AbortOnDropHandle::new(rest).await {
             Ok(answer) => Ok(answer),
             Err(failed) => match failed.try_into_panic() {
