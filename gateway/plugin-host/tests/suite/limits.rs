@@ -79,9 +79,10 @@ async fn a_loop_in_the_start_function_is_a_load_error() {
     assert!(matches!(error, LoadError::Start(CallError::Timeout { .. })), "{error}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn waiting_for_a_disk_that_never_answers_ends_too() {
     let policy = policy(&selecting(FIND), brief()).await.unwrap();
+    tokio::time::pause();
     let error = select_with(&policy, Hello::naming("a.example"), Store { hangs: true }).await.unwrap_err();
     assert_eq!(error.kind(), "timeout");
 }
