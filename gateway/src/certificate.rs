@@ -114,7 +114,7 @@ impl Certificate {
         self.facts.key_bits
     }
 
-    /// The source's, and over them those of the file beside the pair. Ordered by key.
+    /// Those of the file beside the pair, and over them the source's. Ordered by key.
     pub fn tags(&self) -> &[(String, String)] {
         &self.tags
     }
@@ -165,9 +165,11 @@ impl Certificate {
         let _ = self.staples.set(slot);
     }
 
-    /// Whether a choice that fell on `other` would fall on this one too: the same names and kind of key.
+    /// Whether a choice that fell on `other` would fall on this one too: the same names, tags and kind of key.
     pub fn stands_for(&self, other: &Self) -> bool {
-        self.names() == other.names() && self.key_algorithm() == other.key_algorithm()
+        self.names() == other.names()
+            && self.tags() == other.tags()
+            && self.key_algorithm() == other.key_algorithm()
     }
 
     pub fn has_tag(&self, key: &str, value: &str) -> bool {

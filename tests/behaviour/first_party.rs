@@ -112,6 +112,46 @@ fn tenant_serves_nobody_elses_certificate() {
     assert_eq!(connect("stray.acme.example").expect("a handshake").certificate(), brought.fingerprint());
 }
 
+/// Both were once enough to have somebody else's certificate served, or his clients refused.
+#[test]
+fn tenant_holds_against_tags_and_crowds_in_the_folder_of_another_tenant() {
+    let scene = Scene::new(&[]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    let stranger = Authority::new("somebody");
+    let put = |place: &str, pair: Pair| {
+        scene.certificates.put(place, &pair);
+        pair.fingerprint()
+    };
+    let tags = |place: &str| {
+        let file = scene.certificates.path().join(place).with_extension("toml");
+        fs::write(file, "tags = { tenant = \"acme\" }").expect("tags are written");
+    };
+    let own = put("acme/www", scene.authority.server(&["www.acme.example"]));
+    let wild = put("acme/wild", scene.authority.server(&["*.shop.acme.example"]));
+    let newer = Leaf::server(&["www.acme.example", "x.shop.acme.example"]).valid_from(now - DAY);
+    put("globex/evil", stranger.issue(newer.clone()));
+    tags("globex/evil");
+    for number in 0..64 {
+        put(&format!("globex/{number}"), stranger.issue(newer.clone()));
+    }
+    let gateway = Gateway::start(&example("tenant", &scene));
+    let served = |name: &str| {
+        let client = from(Client::new(), "192.0.2.1");
+        client.connect(gateway.address("https"), name).map(|session| session.certificate())
+    };
+    for (name, certificate) in [("www.acme.example", &own), ("x.shop.acme.example", &wild)] {
+        assert_eq!(served(name).as_ref(), Ok(certificate), "{name}");
+    }
+    let told = |line: &Line| line.text("certificate") == "globex:evil" && line.text("tag") == "tenant";
+    gateway.wait_for("the warning", told);
+
+    // In the handshake that finds it so, too.
+    put("globex/stray", scene.authority.server(&["stray.acme.example"]));
+    assert_eq!(served("stray.acme.example"), Err(Refusal::Alert("unrecognized_name")));
+    tags("globex/stray");
+    assert_eq!(served("stray.acme.example"), Err(Refusal::Alert("unrecognized_name")));
+}
+
 /// Once, it was refused until the file system reported it: there is another pair of its name, so nobody looked for more.
 #[test]
 fn tenant_serves_a_pair_at_once_that_comes_beside_somebody_elses() {

@@ -99,7 +99,7 @@ pub fn certificate(
         key,
         facts,
         is_required: settings.required,
-        tags: settings.over(&identity.tags),
+        tags: settings.under(identity),
         serve_expired: identity.serve_expired,
         ocsp_file: with_ending("ocsp")
             .filter(|file| file.trouble.is_none())
@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_beside_a_pair_add_to_those_of_its_source_and_a_mistake_in_them_is_located() {
+    fn settings_beside_a_pair_add_to_those_of_its_source_and_outweigh_none_and_a_mistake_is_located() {
         let pair = pair();
         let tags = ["canary", "team"].map(|key| (key.to_owned(), "source".to_owned()));
         let identity = Identity { tags: Arc::new(tags), ..identity() };
@@ -538,7 +538,7 @@ mod tests {
         assert!(certificate.is_required());
         assert_eq!(certificate.ocsp_file(), Some(&b"staple"[..]));
         let tags: Vec<_> = certificate.tags().iter().map(|(key, value)| format!("{key}={value}")).collect();
-        assert_eq!(tags, ["canary=source", "team=own", "zone=own"]);
+        assert_eq!(tags, ["canary=source", "team=source", "zone=own"]);
         assert!(!judge("").unwrap().is_required());
         let error = crate::telemetry::error_chain(&judge("requird = true").unwrap_err());
         assert!(error.contains("a.toml:1:1") && error.contains("did you mean `required`?"), "{error}");

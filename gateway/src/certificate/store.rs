@@ -143,6 +143,28 @@ impl CertificateStore {
         found
     }
 
+    /// What [`find`](Self::find) gives, in its order, but at most `most` of it: those that come first in their source, then
+    /// those that come second, and so on. So whoever may write to one source cannot crowd out what others have for a
+    /// name, however many pairs he makes and however new they are.
+    pub fn find_in_all_sources(&self, name: &str, most: usize) -> Vec<Arc<Certificate>> {
+        let found = self.find(name);
+        if found.len() <= most {
+            return found;
+        }
+        let mut so_far = HashMap::new();
+        let mut turns = Vec::with_capacity(found.len());
+        for (place, certificate) in found.iter().enumerate() {
+            let source = certificate.entry.get().and_then(Weak::upgrade).map(|it| Arc::as_ptr(&it.source));
+            let turn: &mut usize = so_far.entry(source).or_default();
+            turns.push((*turn, place));
+            *turn += 1;
+        }
+        turns.sort_unstable();
+        let mut places: Vec<usize> = turns.into_iter().take(most).map(|(_, place)| place).collect();
+        places.sort_unstable();
+        places.into_iter().filter_map(|place| found.get(place).cloned()).collect()
+    }
+
     /// The newest good certificate of this id.
     pub fn by_id(&self, id: &str) -> Option<Arc<Certificate>> {
         self.by_id.find(id).map(|entry| entry.fresh.current())

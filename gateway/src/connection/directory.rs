@@ -35,6 +35,8 @@ use crate::certificate::{Certificate, Ensured, unix_now};
 
 /// Certificates that are remembered, hence looked at again. A policy that goes through more has seen enough to decide.
 const REMEMBERED: usize = 64;
+/// Certificates of one name that a policy is shown: no list of `wit/v1` holds more.
+const LISTED: usize = 64;
 
 /// The store, and the listener's default certificate.
 pub(super) struct Directory {
@@ -160,7 +162,7 @@ impl Directory {
 impl plugin_host::Certificates for Directory {
     fn find(&self, name: &str) -> Vec<Arc<dyn plugin_host::Certificate>> {
         self.asked.store(true, Ordering::Relaxed);
-        self.show_all(self.store.find(name))
+        self.show_all(self.store.find_in_all_sources(name, LISTED))
     }
 
     fn refresh<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {

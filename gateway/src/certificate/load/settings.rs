@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tracing::warn;
 
-use super::CertificateError;
+use super::{CertificateError, Identity};
 use crate::config::ConfigError;
 use crate::config::file::parse;
 use crate::freshness::Contents;
@@ -34,12 +35,21 @@ pub(super) fn read(file: &Contents) -> Result<Settings, CertificateError> {
 }
 
 impl Settings {
-    /// A source's tags with these over them, ordered by key.
-    pub(super) fn over(self, tags: &Arc<[(String, String)]>) -> Arc<[(String, String)]> {
+    /// These tags with the source's over them, ordered by key.
+    ///
+    /// The source's are the operator's word about whoever may write to its folder: policies tell tenants apart by them. So
+    /// nothing in the folder outweighs one.
+    pub(super) fn under(self, identity: &Identity) -> Arc<[(String, String)]> {
         if self.tags.is_empty() {
-            return tags.clone();
+            return identity.tags.clone();
         }
-        let all: BTreeMap<String, String> = tags.iter().cloned().chain(self.tags).collect();
+        let mut all = self.tags;
+        for (key, value) in identity.tags.iter() {
+            if all.insert(key.clone(), value.clone()).is_some_and(|own| own != *value) {
+                let why = "its source has this tag too, and says what counts";
+                warn!(certificate = &*identity.id, tag = key, value, why, "tag beside a pair left out");
+            }
+        }
         all.into_iter().collect()
     }
 }

@@ -98,6 +98,32 @@ async fn every_layout_is_served_under_its_id() {
     assert_eq!(replaced.fingerprint(), new.fingerprint());
 }
 
+/// Once, the owner's was cut off behind 64 newer ones of somebody else's, and his clients were refused.
+#[tokio::test]
+async fn no_source_crowds_out_another_however_many_pairs_it_has_for_a_name() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let authority = Authority::new("Test");
+    let (old, new) = ((2001, 1, 1), (2005, 1, 1));
+    authority.valid_between(&["*.a.example"], old, (2090, 1, 1)).write_as(&one.path().join("wild"));
+    authority.valid_between(&["x.a.example"], old, (2090, 1, 1)).write_as(&one.path().join("exact"));
+    let newer = authority.valid_between(&["x.a.example"], new, (2090, 1, 1));
+    for number in 0..70 {
+        newer.write_as(&other.path().join(format!("{number:02}")));
+    }
+    let sources = [("one", &one), ("other", &other)].map(|(name, folder)| {
+        let config = CertificateSource::clone(&source(folder.path()));
+        Arc::new(CertificateSource { name: name.to_owned(), ..config })
+    });
+    let (store, _) = open_sources(&sources, Arc::new(OpenGate)).await;
+    let all = store.find("x.a.example");
+    assert_eq!(ids(&all)[70..], ["one:exact", "one:wild"]);
+    let few = store.find_in_all_sources("x.a.example", 64);
+    assert_eq!((few.len(), &ids(&few)[62..]), (64, &["one:exact", "one:wild"][..]));
+    assert_eq!(ids(&few)[..62], ids(&all)[..62]);
+    assert_eq!(ids(&store.find_in_all_sources("x.a.example", 2)), ["other:00", "one:exact"]);
+    assert_eq!(ids(&store.find_in_all_sources("y.a.example", 64)), ["one:wild"]);
+}
+
 #[tokio::test]
 async fn exact_names_come_before_wildcards_and_newer_certificates_before_older() {
     let folder = tempfile::tempdir().unwrap();

@@ -45,6 +45,21 @@ async fn settings_and_staples_come_change_and_go_with_the_next_check() {
     assert!(store.tagged("canary", "yes").is_empty());
 }
 
+/// Once, a handshake that found a tag changed was answered all the same, by what a policy had said of the tag before.
+#[tokio::test]
+async fn a_pair_with_other_tags_does_not_stand_for_the_one_that_was_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("a.toml");
+    Authority::new("Test").pair(&["a.example"]).write_as(&folder.path().join("a"));
+    let (store, _) = open(folder.path()).await;
+    let chosen = store.by_id("a").unwrap();
+    for (text, stands) in [("tags = { zone = \"one\" }", false), ("required = true", true)] {
+        replace(&settings, text, 0o644);
+        let Ensured::Replaced(current) = store.ensure_fresh(&chosen).await else { panic!("not replaced") };
+        assert_eq!(current.stands_for(&chosen), stands, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn with_events_a_check_looks_at_nothing_and_a_scan_finds_the_change() {
     let folder = tempfile::tempdir().unwrap();
