@@ -27,6 +27,7 @@ pub mod http_client;
 pub mod last_good;
 pub mod native;
 pub mod slot;
+pub mod unasked;
 
 mod server_name;
 

@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError, EMBEDDED_POLICY};
 use crate::generation::Generation;
 use crate::metrics::Metrics;
 use crate::policy::slot::{Slot, SlotError, compiler};
+use crate::policy::unasked::Unasked;
 use crate::policy::{Last, Policies};
 use crate::route::{Routes, Routing};
 use crate::snapshot::admit::AdmitGate;
@@ -51,6 +52,11 @@ pub enum BuildError {
         suggest(id, "certificates", ids.iter().map(String::as_str))
     )]
     DefaultCertificate { listener: String, id: String, ids: Vec<String> },
+    #[error(
+        "{unasked}: everybody would come in\n  = hint: add [listener.client-certificates] to the listener, or take `{}` out of its `policies`",
+        unasked.policy
+    )]
+    Unasked { unasked: Unasked },
     #[error("the listener `{listener}` cannot verify client certificates")]
     Trust {
         listener: String,
@@ -119,6 +125,12 @@ impl Builder {
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, BuildError> {
         let policies = Arc::new(self.policies(&config, previous).await?);
+        for unasked in policies.unasked(config.listeners.iter().map(Arc::as_ref)) {
+            if unasked.judges_nothing_else {
+                return Err(BuildError::Unasked { unasked });
+            }
+            warn!(finding = %unasked, "policy");
+        }
         let trust = trust(&config, previous)?;
         let Certificates { store: certificates, gate, watch } =
             self.certificates(&config, &policies, previous).await?;

@@ -343,6 +343,25 @@ fn a_policy_that_refuses_its_config() {
     );
 }
 
+/// Once, `check` called it good, and everybody came in.
+#[test]
+fn a_policy_for_client_certificates_where_none_is_asked_for() {
+    let desk = Desk::new();
+    fs::copy(plugin("client-certificate"), desk.path().join("policy.wasm")).expect("a plugin is copied");
+    let good = format!("{GOOD}{POLICY}config = {{ common-names = [\"alice\"] }}\n");
+    let change = ("name = \"main\"", "name = \"main\"\npolicies = [\"mine\"]");
+    desk.refuses("validate_without_client_certificates", RUNTIME, &good, change);
+
+    // One that also selects may be meant.
+    fs::copy(plugin("guest-probe"), desk.path().join("policy.wasm")).expect("a plugin is copied");
+    let grants = "grants = [\"counter\"]\n";
+    desk.write_config(&format!("{GOOD}{POLICY}{grants}").replacen(change.0, change.1, 1));
+    let finished = desk.handfast(&["check", "-c", "handfast.toml"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let warning = "warning: the listener `main` asks for no client certificates, so the `validate` of its policy `mine` judges nobody\n";
+    assert!(finished.stdout.starts_with(warning), "{}", finished.stdout);
+}
+
 #[test]
 fn inspecting_what_is_no_policy() {
     let desk = Desk::new();

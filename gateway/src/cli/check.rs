@@ -22,6 +22,9 @@ pub(super) fn run(path: PathBuf) -> Result<(), Failure> {
     findings.extend(snapshot.certificates.near_expiry(&horizons));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let mut out = Output::new();
+    for unasked in snapshot.policies.unasked(snapshot.config.listeners.iter().map(|listener| &**listener)) {
+        out.line(format_args!("warning: {}", printable(&unasked.to_string())))?;
+    }
     let errors = print(&findings, |finding| finding.to_string(), &mut out)?;
     if errors > 0 {
         out.finish()?;
