@@ -271,6 +271,23 @@ fn a_missing_toolchain_is_named_with_the_command_that_gets_it() {
     );
 }
 
+/// Once, to look for the wheel ran what lay there under its name.
+#[test]
+fn a_build_runs_nothing_of_the_folder_that_one_happens_to_be_in() {
+    let desk = Desk::new();
+    desk.handfast(&["policy", "new", "--language", "c", "mine"]);
+    desk.stub("python3", "echo asked > ../asked; PATH=\"$TEST_PATH\" exec python3 \"$@\"");
+    let elsewhere = desk.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a folder is made");
+    fs::write(elsewhere.join("ziglang.py"), "open('ran', 'w')").expect("a file is written");
+    let mut command = desk.command(&["policy", "build", "../mine"]);
+    command.current_dir(&elsewhere).env("PATH", desk.path().join("stubs"));
+    command.env("TEST_PATH", std::env::var_os("PATH").unwrap_or_default());
+    let finished = finish(command);
+    assert!(desk.path().join("asked").exists(), "{}", finished.stderr);
+    assert!(!elsewhere.join("ran").exists(), "{}", finished.stderr);
+}
+
 #[test]
 fn a_rust_without_the_target_says_how_to_add_it() {
     let desk = Desk::new();

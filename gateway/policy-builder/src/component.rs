@@ -8,9 +8,10 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use wasmparser::{Encoding, Parser, Payload};
@@ -85,16 +86,17 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::read(path).is_ok_and(|before| before == bytes) {
         return Ok(());
     }
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        // What failed is told; that its remains could not be removed either is of no use.
-        let _ = fs::remove_file(&new);
-    }
-    written
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    // A name that nobody could have guessed and put a link under: the folder may be one that others write to.
+    let mut new = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".new")
+        // As for every file that is made: the umask takes from it.
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
+    new.write_all(bytes)?;
+    new.persist(path).map(drop).map_err(|failed| failed.error)
 }
 
 /// What `handfast:policy` interfaces a module names, and whether it wants WASI.
@@ -231,6 +233,24 @@ mod tests {
         assert!(error.to_string().contains("wit/v1 does not have"), "{error}");
         assert!(matches!(from_module(b"#!/bin/sh"), Err(ComponentError::Malformed(_))));
         assert!(matches!(from_module(b"\0asm\x0d\0\x01\0"), Err(ComponentError::Component)));
+    }
+
+    /// Once, its name was known beforehand, and a link there was written through.
+    #[test]
+    fn a_component_is_written_through_no_link_and_with_the_mode_of_any_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("policy.wasm"), folder.path().join("other"));
+        fs::write(&other, "untouched").unwrap();
+        let guessed = path.with_extension(format!("{}.new", std::process::id()));
+        std::os::unix::fs::symlink(&other, guessed).unwrap();
+        for bytes in ["one", "two"] {
+            replace(&path, bytes.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), bytes);
+        }
+        assert_eq!(fs::read_to_string(&other).unwrap(), "untouched");
+        let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&other));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "nothing is left beside it");
     }
 
     #[test]

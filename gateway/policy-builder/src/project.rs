@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -106,9 +107,14 @@ impl Project {
         if let Some((other, _)) = found.next() {
             return Err(ProjectError::Several { folder, one: language, other });
         }
-        // A folder of the repository has the SDK above itself, and not within.
-        let above = || at.ancestors().map(|above| above.join("plugins/sdk").join(language.name()));
-        let sdk = Some(at.join("sdk")).into_iter().chain(above()).find(|sdk| sdk.is_dir());
+        // A folder of the repository has the SDK above itself, and not within. What is in the SDK is run: so not from, or
+        // from beyond, a folder that everybody may write to, as /tmp is.
+        let is_closed = |folder: &&Path| {
+            fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & 0o002 == 0)
+        };
+        let above = at.ancestors().take_while(is_closed);
+        let above = above.map(|above| above.join("plugins/sdk").join(language.name()));
+        let sdk = Some(at.join("sdk")).into_iter().chain(above).find(|sdk| sdk.is_dir());
         Ok(Self {
             language,
             entry: at.join(entry),
@@ -291,6 +297,21 @@ mod tests {
         let library = line(&manifest, "/t/libmy_policy.rlib");
         assert!(artifact_of(&library, &manifest).is_some() && module(&library).is_none());
         assert_eq!(module("warning: not JSON"), None);
+    }
+
+    /// Once, whoever put `plugins/sdk/python` into /tmp had it run by those who built a policy there.
+    #[test]
+    fn an_sdk_is_not_taken_from_a_folder_that_everybody_may_write_to() {
+        let scratch = scratch().unwrap();
+        let (shared, mine) = (scratch.path(), scratch.path().join("mine"));
+        fs::create_dir(&mine).unwrap();
+        fs::write(mine.join("policy.py"), "").unwrap();
+        let above = shared.join("plugins/sdk/python");
+        fs::create_dir_all(&above).unwrap();
+        for (mode, sdk) in [(0o755, &above), (0o1777, &mine.join("sdk"))] {
+            fs::set_permissions(shared, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(Project::find(&mine, None).unwrap().sdk, *sdk, "{mode:o}");
+        }
     }
 
     #[test]

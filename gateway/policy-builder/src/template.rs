@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::language::Language;
@@ -48,16 +49,20 @@ pub fn create(language: Language, folder: &Path) -> Result<(), TemplateError> {
     if folder.symlink_metadata().is_ok() {
         return Err(TemplateError::Exists { folder: folder.to_owned() });
     }
-    let partial = folder.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = fill(language, name, &partial).and_then(|()| {
-        let failed = |source| TemplateError::Write { path: folder.to_owned(), source };
-        fs::rename(&partial, folder).map_err(failed)
-    });
-    if written.is_err() {
-        // What failed is told; that its remains could not be removed either is of no use.
-        let _ = fs::remove_dir_all(&partial);
-    }
-    written
+    let failed = |source| TemplateError::Write { path: folder.to_owned(), source };
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(failed)?;
+    // Its name is nobody else's, so what is in it is only what is written here. As every folder that is made: the umask
+    // takes from its mode.
+    let partial = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .permissions(fs::Permissions::from_mode(0o777))
+        .tempdir_in(parent)
+        .map_err(failed)?;
+    fill(language, name, partial.path())?;
+    fs::rename(partial.path(), folder).map_err(failed)?;
+    let _moved = partial.keep();
+    Ok(())
 }
 
 /// What to run once in a new folder, so that it can be built.
@@ -231,6 +236,22 @@ mod tests {
         for name in ["", "Tls", "1st", "-a", "a-", "a_b", "a b", "../a", "ä"] {
             assert!(!is_name(name), "{name}");
         }
+    }
+
+    /// Once, it was filled in a folder of a name that was known beforehand, with whatever somebody had put there.
+    #[test]
+    fn a_new_folder_has_what_the_template_has_and_the_mode_of_any_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let planted = parent.path().join(format!(".mine.{}", std::process::id()));
+        fs::create_dir(&planted).unwrap();
+        fs::write(planted.join("sitecustomize.py"), "").unwrap();
+        let folder = parent.path().join("mine");
+        create(Language::Python, &folder).unwrap();
+        assert!(folder.join("policy.py").is_file() && !folder.join("sitecustomize.py").exists());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&folder), mode(&planted));
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 2, "nothing is left beside it");
+        create(Language::C, &parent.path().join("not/yet/there")).unwrap();
     }
 
     /// What the repository has and a new folder does not would be missed at somebody's first build.

@@ -257,9 +257,12 @@ impl Folders {
     }
 }
 
+/// Not from the folder that somebody happens to be in, which Python looks through first: that may be anybody's, and to
+/// import a module runs it.
 fn has_module(python: &Path, module: &str) -> bool {
     let mut command = Command::new(python);
-    command.args(["-c", &format!("import {module}")]);
+    let program = format!("import sys; sys.path = [path for path in sys.path if path]; import {module}");
+    command.args(["-c", &program]);
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
