@@ -14,7 +14,7 @@
 //! - *calls to the endpoint*: [`traffic`] has a token bucket for each entry of the operator's list, and a breaker for
 //!   each host; at most `max-concurrent` are under way; a request that is under way already is joined;
 //! - *threads*: a name that is being resolved holds its place among `max-concurrent` until the resolver is done, even if
-//!   the call gave up long before.
+//!   the call gave up long before; and of all policies together, 64 names are resolved at once.
 //!
 //! What is left: with the bucket empty, an honest name that is not in the cache is refused as well. Who can be told apart
 //! by address should be limited before that, with `key-value`.

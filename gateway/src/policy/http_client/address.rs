@@ -33,10 +33,12 @@ fn is_permitted_v6(address: Ipv6Addr, private: bool) -> bool {
     let v4 = |high: u16, low: u16| {
         is_permitted_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)), private)
     };
-    if address == CLOUD_V6 {
+    if CLOUDS_V6.contains(&address) {
         return false;
     }
     match address.segments() {
+        // Amazon's own: metadata, credentials of pods, time and names.
+        [0xfd00, 0xec2, ..] => false,
         [0, 0, 0, 0, 0, 0, 0, 0] => false,
         [0, 0, 0, 0, 0, 0, 0, 1] => private,
         // With an IPv4 address in it: NAT64 (RFC 6052), 6to4 (RFC 3056), and the deprecated compatible form.
@@ -56,9 +58,16 @@ fn is_permitted_v6(address: Ipv6Addr, private: bool) -> bool {
     }
 }
 
-/// Where clouds answer questions about the machine outside of the link-local range: Alibaba, Azure; and Amazon's over IPv6.
+/// Where clouds answer questions about the machine outside of the link-local range: Alibaba, Azure.
 const CLOUDS: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
-const CLOUD_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// The same over IPv6: Google, Oracle, Scaleway, Akamai, Alibaba.
+const CLOUDS_V6: [Ipv6Addr; 5] = [
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+    Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1),
+    Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200),
+];
 
 #[cfg(test)]
 mod tests {
@@ -96,6 +105,12 @@ mod tests {
             "64:ff9b:1::1",
             "fe80::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
+            "fd00:a9fe:a9fe::1",
+            "fd00:100::100:200",
             "100.100.100.200",
             "168.63.129.16",
             "192.0.0.192",

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 
@@ -33,6 +33,10 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEAD_FIELDS: usize = 64;
 /// Addresses of a name that are tried, one after the other.
 const ADDRESSES: usize = 4;
+/// Names that are looked up at once, for all policies together. Each holds a thread for as long as the resolver likes, and
+/// the runtime has 512, which changed certificates and plugins are read on too. Lookups that hang can make those of other
+/// policies wait, and nothing else.
+const RESOLVED_AT_ONCE: usize = 64;
 /// How long a connection without a call is kept; shorter than the idle timeouts of common servers.
 const IDLE: Duration = Duration::from_secs(30);
 /// How long a connection may take to be free again once its response is there.
@@ -90,10 +94,13 @@ pub(super) struct Exchanger {
     max_response: usize,
     /// For one address, where there are several.
     connect: Duration,
+    resolvers: Arc<Semaphore>,
     idle: Arc<Pool>,
 }
 
 type Sender = SendRequest<Full<Bytes>>;
+
+static RESOLVERS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(RESOLVED_AT_ONCE)));
 
 impl Exchanger {
     pub(super) fn new(settings: &OutgoingHttp) -> Result<Self, HttpClientError> {
@@ -106,6 +113,7 @@ impl Exchanger {
             private: settings.private_addresses,
             max_response: settings.max_response_bytes,
             connect: settings.timeout / 2,
+            resolvers: Arc::clone(&RESOLVERS),
             idle: Arc::new(Pool { most: settings.max_concurrent, connections: Mutex::default() }),
         })
     }
@@ -204,16 +212,19 @@ impl Exchanger {
         Err(Failure::Connect(last))
     }
 
-    /// The resolver is the system's and cannot be interrupted: it runs on a thread of its own and holds the call's place.
+    /// The resolver is the system's and cannot be interrupted: it runs on a thread of its own and holds the call's place, and
+    /// one of those that all policies share.
     async fn resolve(
         &self,
         name: String,
         port: u16,
         place: Arc<OwnedSemaphorePermit>,
     ) -> Result<Vec<SocketAddr>, Failure> {
+        let resolver = Arc::clone(&self.resolvers).acquire_owned().await;
+        let resolver = resolver.map_err(|closed| Failure::NoAddress(io::Error::other(closed)))?;
         let resolving = spawn_blocking(move || {
             let found = (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
-            drop(place);
+            drop((place, resolver));
             found
         });
         let found = resolving.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
@@ -315,4 +326,26 @@ impl Pool {
 
 fn forget_old(connections: &mut Vec<Idle>) {
     connections.retain(|idle| idle.since.elapsed() < IDLE && !idle.sender.is_closed());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::settings;
+    use super::*;
+
+    /// Without a bound, names that hang took every thread of the background.
+    #[tokio::test]
+    async fn a_name_is_looked_up_once_one_of_the_shared_threads_is_free() {
+        let settings = OutgoingHttp { hosts: Vec::new(), private_addresses: true, ..settings() };
+        let mut exchanger = Exchanger::new(&settings).unwrap();
+        assert_eq!(exchanger.resolvers.available_permits(), RESOLVED_AT_ONCE);
+        exchanger.resolvers = Arc::new(Semaphore::new(0));
+        let place = Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap());
+        let mut resolving = Box::pin(exchanger.resolve("localhost".to_owned(), 80, place));
+        let waited = tokio::time::timeout(Duration::from_millis(100), &mut resolving).await;
+        assert!(waited.is_err(), "{waited:?}");
+        exchanger.resolvers.add_permits(1);
+        assert!(!resolving.await.unwrap().is_empty());
+        assert_eq!(exchanger.resolvers.available_permits(), 1);
+    }
 }
