@@ -52,6 +52,39 @@ fn bad_plugins_in_a_row_leave_the_good_one_in_its_place() {
     assert_eq!(policy.gateway.metric("handfast_policy_last_good_total", &labels), 3.0);
 }
 
+/// Once, whoever made the version time out that was put back was judged by the one that had been withdrawn.
+#[test]
+fn a_version_that_was_withdrawn_stands_in_for_none() {
+    let policy = Policy::start(&fs::read(plugin("guest-probe")).expect("a plugin is read"), "");
+    let digest = |name: &str| {
+        policy.connect(name).expect("a handshake");
+        policy.line(name).text("digest").to_owned()
+    };
+    // It answers every name but the one that it panics on. Those that come after it let everybody in.
+    let good = digest("count.example");
+    let lets_in = |mark: &str| {
+        let mark = data(4_000, mark.as_bytes());
+        component(&["select"], &module(&format!("{} {} {mark}", select_function(""), pass())))
+    };
+    for bad in ["one", "two"] {
+        policy.replace_with(&lets_in(bad));
+        policy.connect("panic.example").expect("a handshake");
+    }
+    policy.replace(&plugin("guest-probe"));
+    assert_eq!(policy.connect("panic.example").expect_err("a refusal"), Refusal::Alert("internal_error"));
+    let refused = |line: &Line| line.is("connection") && line.text("verdict") == "reject";
+    let line = policy.gateway.wait_for("the refusal", refused);
+    assert_eq!((line.text("digest"), line.text("policy_errors")), (good.as_str(), "judge:trap"));
+    // One step back is the same, and what comes next has it to stand in.
+    policy.connect("count.example").expect("a handshake");
+    policy.replace_with(&lets_in("one"));
+    policy.connect("panic.example").expect("a handshake");
+    policy.replace(&plugin("guest-probe"));
+    assert_eq!(policy.connect("panic.example").expect_err("a refusal"), Refusal::Alert("internal_error"));
+    policy.replace(&plugin("guest-trap"));
+    policy.connect("any.example").expect("a handshake");
+}
+
 #[test]
 fn where_both_fail_the_handshake_does() {
     let policy = Policy::start(&fs::read(plugin("guest-probe")).expect("a plugin is read"), "");

@@ -11,6 +11,8 @@
 //!   answers most hellos and traps on a few would otherwise make itself the last good one with its first answer, and
 //!   leave nobody to judge the few.
 //! - One that never gave a verdict is never it. So of several bad updates in a row none takes the good one's place.
+//! - One that was withdrawn is never it. An operator who puts back a file that was there before takes back all that came
+//!   after it: those are not who he wants to be judged by. Told by the digests of up to [`REMEMBERED`] versions.
 //! - One is kept, with the settings that it was loaded with. A reload of the configuration that changes the policy's own
 //!   settings begins anew: a version that was told other settings, or granted more, is no stand-in for one that is told
 //!   to do without. So does a restart: what ran before it is not known to have answered.
@@ -19,8 +21,8 @@
 //! is not the default, each such verdict names the old version's digest, and the counter says how many there were.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use handfast_plugin_host::{CallError, Policy};
@@ -62,15 +64,38 @@ impl Deref for Version {
 
 /// The version that stands in for the newest.
 #[derive(Default)]
-pub(super) struct LastGood(ArcSwapOption<Version>);
+pub(super) struct LastGood {
+    standby: ArcSwapOption<Version>,
+    /// The digests of the newest version and of those before it, without what was withdrawn.
+    line: Mutex<Vec<String>>,
+}
+
+/// Of versions that a file can be put back to.
+const REMEMBERED: usize = 32;
 
 impl LastGood {
     /// Told of every replacement, in order.
-    pub(super) fn replaced(&self, old: &Arc<Version>) {
+    pub(super) fn replaced(&self, old: &Arc<Version>, new: &Version) {
+        // A list of texts, whoever panicked with it.
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if line.is_empty() {
+            line.push(old.digest().to_owned());
+        }
+        if let Some(before) = line.iter().position(|digest| digest == new.digest()) {
+            line.truncate(before + 1);
+            let is_withdrawn = |standby: &Version| !line.iter().any(|digest| digest == standby.digest());
+            if self.standby.load().as_deref().is_some_and(is_withdrawn) {
+                self.standby.store(None);
+            }
+            return;
+        }
+        line.push(new.digest().to_owned());
+        let surplus = line.len().saturating_sub(REMEMBERED);
+        line.drain(..surplus);
         if old.answered.load(Ordering::Relaxed) {
             // Its instances that wait for a call would go on taking the pool's room, for calls that may never come.
             old.forget_idle_instances();
-            self.0.store(Some(Arc::clone(old)));
+            self.standby.store(Some(Arc::clone(old)));
         }
     }
 
@@ -79,7 +104,7 @@ impl LastGood {
         if matches!(error, CallError::Busy(_)) {
             return None;
         }
-        // A handshake that began before a replacement may find the version that failed here.
-        self.0.load_full().filter(|standby| !Arc::ptr_eq(standby, failed))
+        // Where a file was put back, and for a handshake that began before a replacement, it may be the very same.
+        self.standby.load_full().filter(|standby| standby.digest() != failed.digest())
     }
 }

@@ -290,7 +290,7 @@ impl Load<Version> for Loader {
         match change {
             Change::Replaced { old, new } => {
                 if self.config.on_error == OnError::LastGood {
-                    self.last_good.replaced(old);
+                    self.last_good.replaced(old, new);
                 }
                 let generation = self.generation.next();
                 self.metrics.reload("policy", policy, true);
