@@ -41,7 +41,7 @@ pub enum Validation {
 }
 
 /// A fact about a client: `name` is a token of at most 64 bytes, `value` at most 4,096 bytes of visible ASCII and
-/// spaces, so both can stand in a header field.
+/// spaces with no space at either end, so both can stand in a header field and arrive as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
     pub name: String,
@@ -105,6 +105,10 @@ impl Attribute {
             return invalid(format!(
                 "the value of attribute `{name}` has more than visible ASCII and spaces"
             ));
+        }
+        // RFC 9110 section 5.5: whoever reads the field takes these away, and `alice ` would be alice.
+        if value.starts_with(' ') || value.ends_with(' ') {
+            return invalid(format!("the value of attribute `{name}` begins or ends with a space"));
         }
         Ok(Self { name, value })
     }
@@ -200,6 +204,9 @@ mod tests {
     #[test]
     fn attributes_can_stand_in_a_header_field() {
         for (name, value) in [("", ""), ("a b", ""), ("a:", ""), ("a", "x\r\ny: z"), ("a", "ä")] {
+            assert!(Attribute::from_guest(attribute(name, value)).is_err(), "{name:?} {value:?}");
+        }
+        for (name, value) in [("a", "alice "), ("a", " alice"), ("a", " ")] {
             assert!(Attribute::from_guest(attribute(name, value)).is_err(), "{name:?} {value:?}");
         }
         assert!(Attribute::from_guest(attribute(&"n".repeat(65), "")).is_err());

@@ -39,6 +39,8 @@ impl Peer {
                 GeneralName::DNSName(name) => dns_names.push((*name).to_owned()),
                 GeneralName::URI(uri) => uris.push((*uri).to_owned()),
                 GeneralName::RFC822Name(address) => email_addresses.push((*address).to_owned()),
+                // Left out, one URI of two would look like the only one, which is what makes it a SPIFFE id.
+                GeneralName::Invalid(..) => return Err(PeerError::AlternativeNames),
                 _ => {}
             }
         }
@@ -158,6 +160,25 @@ mod tests {
         assert_eq!(peer.uris(), ["spiffe://example/a"]);
         assert_eq!(peer.email_addresses(), ["a@example"]);
         assert_eq!(peer.fingerprint().len(), 64);
+    }
+
+    /// A second URI that is no text was left out, and the first looked like the only one.
+    #[test]
+    fn a_malformed_name_among_others_is_an_error_and_not_left_out() {
+        let uri = |bytes: &[u8]| [&[0x86, bytes.len() as u8][..], bytes].concat();
+        let peer = |names: Vec<u8>| {
+            let mut parameters = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+            let names = [&[0x30, names.len() as u8][..], &names].concat();
+            let names = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 17], names);
+            parameters.custom_extensions.push(names);
+            Peer::new(Authority::new("Test").issue(parameters, &rcgen::PKCS_ECDSA_P256_SHA256).leaf())
+        };
+        let good = uri(b"spiffe://example/a");
+        assert_eq!(peer(good.clone()).unwrap().uris(), ["spiffe://example/a"]);
+        for bad in [&b"spiffe://example/\xff"[..], b"\xc3"] {
+            let error = peer([good.clone(), uri(bad)].concat()).unwrap_err();
+            assert_eq!(error, PeerError::AlternativeNames);
+        }
     }
 
     proptest! {

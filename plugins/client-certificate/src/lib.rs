@@ -279,15 +279,21 @@ fn list(values: Vec<String>) -> Option<String> {
     if values.is_empty() { None } else { Some(values.join(",")) }
 }
 
-/// As it can stand in a header: visible ASCII and spaces, all else percent-encoded (RFC 3986 section 2.1).
+/// As it can stand in a header: visible ASCII and spaces, all else percent-encoded (RFC 3986 section 2.1). So is a space at
+/// either end: upstreams take it away there (RFC 9110 section 5.5), and `alice ` would be alice.
 fn encoded(text: &str, in_list: bool) -> String {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%' && !(in_list && byte == b',');
-    if text.bytes().all(is_plain) {
+    let last = text.len().saturating_sub(1);
+    let is_plain = |(at, byte): (usize, u8)| match byte {
+        b' ' => at != 0 && at != last,
+        b',' => !in_list,
+        byte => matches!(byte, b'!'..=b'~') && byte != b'%',
+    };
+    if text.bytes().enumerate().all(is_plain) {
         return text.to_string();
     }
     let mut encoded = String::with_capacity(text.len() * 3);
-    for byte in text.bytes() {
-        if is_plain(byte) {
+    for (at, byte) in text.bytes().enumerate() {
+        if is_plain((at, byte)) {
             encoded.push(char::from(byte));
         } else {
             encoded.push('%');
@@ -404,6 +410,11 @@ mod tests {
             validate(config, client).unwrap(),
             [Attribute::new("common-name", "J%C3%BCrgen 100%25%0A")]
         );
+        // Upstreams would take `alice ` for alice.
+        for (name, value) in [("alice ", "alice%20"), ("  alice", "%20 alice"), (" ", "%20"), ("a b", "a b")] {
+            let client = PeerCertificate { common_name: Some(name.to_owned()), ..alice() };
+            assert_eq!(validate(config, client).unwrap(), [Attribute::new("common-name", value)]);
+        }
         let client = PeerCertificate { common_name: Some("x".repeat(4_097)), ..alice() };
         assert_eq!(refused(config, client).alert, Alert::BadCertificate);
     }
