@@ -51,8 +51,10 @@ enum Place {
         size: u64,
         extension: bool,
     },
+    /// `carriage`: the byte before was a carriage return. As hyper has it, no line of a trailer ends without one.
     Trailers {
         empty_line: bool,
+        carriage: bool,
     },
     /// Not HTTP any more, or lost.
     Off,
@@ -108,7 +110,7 @@ impl HeadWatch {
                 Place::Head => self.read_head(bytes),
                 Place::Body { rest, chunk } => self.skip(rest, chunk, bytes),
                 Place::ChunkSize { size, extension } => self.read_chunk_size(size, extension, bytes),
-                Place::Trailers { empty_line } => self.read_trailers(empty_line, bytes),
+                Place::Trailers { empty_line, carriage } => self.read_trailers(empty_line, carriage, bytes),
                 Place::Off => return,
             };
         }
@@ -193,7 +195,7 @@ impl HeadWatch {
             match char::from(*byte).to_digit(16) {
                 _ if *byte == b'\n' => {
                     self.place = match size {
-                        0 => Place::Trailers { empty_line: true },
+                        0 => Place::Trailers { empty_line: true, carriage: false },
                         // The line end after the data counts with it.
                         size => Place::Body { rest: size.saturating_add(2), chunk: true },
                     };
@@ -213,21 +215,22 @@ impl HeadWatch {
         bytes
     }
 
-    fn read_trailers<'a>(&mut self, mut empty_line: bool, bytes: &'a [u8]) -> &'a [u8] {
+    fn read_trailers<'a>(&mut self, mut empty_line: bool, mut carriage: bool, bytes: &'a [u8]) -> &'a [u8] {
         let mut bytes = bytes;
         while let [byte, rest @ ..] = bytes {
             bytes = rest;
             match byte {
-                b'\n' if empty_line => {
+                b'\n' if carriage && empty_line => {
                     self.place = Place::Head;
                     return bytes;
                 }
-                b'\n' => empty_line = true,
+                b'\n' => empty_line = carriage,
                 b'\r' => {}
                 _ => empty_line = false,
             }
+            carriage = *byte == b'\r';
         }
-        self.place = Place::Trailers { empty_line };
+        self.place = Place::Trailers { empty_line, carriage };
         bytes
     }
 }
@@ -282,6 +285,18 @@ mod tests {
         }
         let reversed = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(watch(reversed, 4096).conflict(), Some(1));
+    }
+
+    /// They were taken for ends of lines, so that the watch counted a head more than hyper did.
+    #[test]
+    fn bare_line_feeds_in_a_trailer_end_nothing() {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+        for trailers in ["t: 1\n\nx: y\r\n\r\n", "t: 1\r\n\nx\r\n\r\n", "t\n\r\n\r\n"] {
+            let text = [head, trailers, BOTH].concat();
+            for piece in [1, 3, 4096] {
+                assert_eq!(watch(&text, piece).conflict(), Some(2), "{trailers:?} in pieces of {piece}");
+            }
+        }
     }
 
     #[test]
