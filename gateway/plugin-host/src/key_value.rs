@@ -35,8 +35,11 @@ const OVERHEAD: usize = 192;
 /// The longest that an entry is kept; `wit/v1`, interface `key-value`.
 const MAX_TIME_TO_LIVE: u64 = 30 * 24 * 3_600 * 1_000;
 
-/// Locks, at most: more than there are workers on most machines.
+/// Locks, at most: more than there are workers on most machines,
 const SHARDS: usize = 16;
+/// and as many more as it takes for shards of no more entries than this. Now and then a shard moves all that it has, some 0.2 µs
+/// for each entry, while a worker waits: 2 ms.
+const LARGE_SHARD: usize = 10_000;
 /// A shard has room for the largest entry several times over, and for so many small ones that hashing evens them out.
 const SHARD_BYTES: usize = 1 << 20;
 const SHARD_ENTRIES: usize = 256;
@@ -79,7 +82,8 @@ impl KeyValue {
     pub(crate) fn new(bounds: KeyValueBounds) -> Self {
         let by_entries = bounds.max_entries / SHARD_ENTRIES;
         let by_bytes = bounds.max_bytes / SHARD_BYTES;
-        let shards = by_entries.min(by_bytes).clamp(1, SHARDS);
+        let most = SHARDS.max(bounds.max_entries.div_ceil(LARGE_SHARD));
+        let shards = by_entries.min(by_bytes).clamp(1, most);
         let (entries, bytes) = (bounds.max_entries / shards, bounds.max_bytes / shards);
         let shards = (0..shards).map(|_| Mutex::new(Shard::new(entries, bytes)));
         Self { shards: shards.collect(), hasher: RandomState::new(), bounds, start: Instant::now() }
@@ -229,6 +233,19 @@ mod tests {
         }
         assert_eq!(store.increment(b"shared", 0, LONG), Ok(40_000));
         assert!(store.usage().entries <= 10_000 && store.usage().evicted > 0);
+    }
+
+    /// With sixteen at most, those of a store of 10,000,000 entries moved 625,000 at once.
+    #[test]
+    fn no_shard_is_so_large_that_a_worker_waits_long_for_it() {
+        for max_entries in [100_000, 160_001, 1_000_000, 10_000_000] {
+            for max_bytes in [1 << 20, 32 << 20, 4 << 30] {
+                let store = store(max_entries, max_bytes);
+                let shard = (max_entries / store.shards.len()).min(max_bytes / store.shards.len() / OVERHEAD);
+                assert!(shard <= LARGE_SHARD, "{shard} of {max_entries} in {max_bytes} bytes");
+            }
+        }
+        assert_eq!(store(100_000, 32 << 20).shards.len(), SHARDS);
     }
 
     #[test]
