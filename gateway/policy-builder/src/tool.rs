@@ -47,18 +47,18 @@ pub struct Tool {
     program: OsString,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, Option<OsString>)>,
-    /// What is said of the target after the flags of the SDK for C, which has it as Zig calls it.
-    target: Option<&'static str>,
+    /// What follows the flags of the SDK for C, which has the target as Zig calls it.
+    target: &'static [&'static str],
 }
 
-/// What distributions call the target, whose libc lies in a folder of that name.
-const WASI: &str = "--target=wasm32-wasi";
+/// What distributions call the target, in a folder of which name their libc lies. Newer clangs would like it called wasip1.
+const WASI: &[&str] = &["--target=wasm32-wasi", "-Wno-deprecated"];
 /// Debian's clang has its version in its name, unless the package `clang` brings its own, which is older.
 const CLANG: &[&str] = &["clang", "clang-22"];
 
 impl Tool {
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new(), target: None }
+        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new(), target: &[] }
     }
 
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
@@ -124,20 +124,23 @@ impl Tool {
     fn compiler(path: PathBuf) -> Self {
         let is_zig = path.file_stem().is_some_and(|name| name.to_string_lossy().starts_with("zig"));
         let tool = Self::new(path);
-        if is_zig { tool.argument("cc") } else { Self { target: Some(WASI), ..tool } }
+        if is_zig { tool.argument("cc") } else { Self { target: WASI, ..tool } }
     }
 
     /// What comes after the SDK's flags for C, and outweighs them.
-    pub(crate) fn target(&self) -> Option<&'static str> {
+    pub(crate) fn target(&self) -> &'static [&'static str] {
         self.target
     }
 
     /// What a clang needs beside itself, and cannot find. `None`: everything is there, or it is Zig's.
     pub(crate) fn lack(&self) -> Option<Lack> {
-        let target = self.target?;
+        if self.target.is_empty() {
+            return None;
+        }
         let is_there = |question: &str| {
             let mut command = self.command();
-            let output = command.args([target, question]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+            command.args(self.target).arg(question);
+            let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
             // What is not found comes back as the bare name.
             let answer = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
             answer.is_ok_and(|answer| Path::new(&answer).is_absolute() && Path::new(&answer).exists())
