@@ -126,6 +126,7 @@ fn tenant_holds_against_tags_and_crowds_in_the_folder_of_another_tenant() {
         let file = scene.certificates.path().join(place).with_extension("toml");
         fs::write(file, "tags = { tenant = \"acme\" }").expect("tags are written");
     };
+    put("shared/free", scene.authority.server(&["free.example"]));
     let own = put("acme/www", scene.authority.server(&["www.acme.example"]));
     let wild = put("acme/wild", scene.authority.server(&["*.shop.acme.example"]));
     let newer = Leaf::server(&["www.acme.example", "x.shop.acme.example"]).valid_from(now - DAY);
