@@ -87,7 +87,7 @@ pub trait PeerCertificate: Send + Sync {
 /// The gateway's certificates, as the listener of this connection sees them.
 ///
 /// Names arrive as the guest wrote them and are compared without regard to case. Of each list the first 64 are handed
-/// to the guest.
+/// to the guest, so whoever must not be crowded out is among them.
 pub trait Certificates: Send + Sync {
     fn find(&self, name: &str) -> Vec<Arc<dyn Certificate>>;
 
