@@ -139,9 +139,12 @@ fn transport(
     client: SocketAddr,
     server: SocketAddr,
 ) -> Transport {
-    // Handshake flights and small responses must not wait for an acknowledgement. Fails only on a dead socket.
+    #[cfg(not(target_os = "linux"))]
     let _ = stream.set_nodelay(true);
-    let server = stream.local_addr().unwrap_or(server);
+    let server = match server.ip().is_unspecified() {
+        true => stream.local_addr().unwrap_or(server),
+        false => server,
+    };
     Transport::new(
         stream,
         Ends {
@@ -164,6 +167,8 @@ fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
     socket.set_nonblocking(true)?;
+    // Handshake flights and small responses must not wait for an acknowledgement. Linux gives it to what is accepted.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -208,5 +213,20 @@ mod tests {
         let error = bind(address, 1, &[]).unwrap_err();
         assert!(error.to_string().contains("another program listens there"), "{error}");
         bind(address, 1, &[address]).expect("a listener of this gateway may have had the address before");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_to_a_client_does_not_wait_for_an_acknowledgement() {
+        let (address, mut sockets) = bind("[::]:0".parse().unwrap(), 1, &[]).unwrap();
+        let stop = CancellationToken::new();
+        let (listener, limit) = (ArcSwap::from_pointee("it".to_owned()), Arc::new(Semaphore::new(1)));
+        let client = std::net::TcpStream::connect(("127.0.0.1", address.port())).unwrap();
+        let seen = std::sync::Mutex::new(None);
+        let serve = |mut transport: Transport, _| {
+            *seen.lock().unwrap() = Some((transport.socket().nodelay().unwrap(), transport.ends().server));
+            stop.cancel();
+        };
+        accept(&listener, sockets.remove(0), limit, stop.clone(), serve).await.unwrap();
+        assert_eq!(seen.into_inner().unwrap(), Some((true, client.peer_addr().unwrap())));
     }
 }

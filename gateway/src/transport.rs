@@ -57,11 +57,13 @@ pub struct Transport {
     unread: Vec<u8>,
     consumed: usize,
     ends: Arc<Ends>,
+    /// Whether the sending side was closed. The layers above may each do it.
+    shut: bool,
 }
 
 impl Transport {
     pub fn new(stream: TcpStream, ends: Ends) -> Self {
-        Self { stream, unread: Vec::new(), consumed: 0, ends: Arc::new(ends) }
+        Self { stream, unread: Vec::new(), consumed: 0, ends: Arc::new(ends), shut: false }
     }
 
     pub fn ends(&self) -> &Arc<Ends> {
@@ -140,7 +142,13 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        if this.shut {
+            return Poll::Ready(Ok(()));
+        }
+        let polled = Pin::new(&mut this.stream).poll_shutdown(context);
+        this.shut = matches!(polled, Poll::Ready(Ok(())));
+        polled
     }
 }
 
