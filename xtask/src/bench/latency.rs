@@ -49,6 +49,9 @@ enum Event {
 
 const HUNG: usize = 2_000;
 
+/// After which a generator makes connections.
+const STARTED: Duration = Duration::from_millis(500);
+
 /// Server names of the good handshakes.
 const NAMES: usize = 8;
 
@@ -169,6 +172,8 @@ fn during(
     match event {
         Event::Loop => {
             let _looping = load::disturb(ground, address, "loop.bench.example")?;
+            // Its start takes the generator's core for longer than any handshake.
+            pause(STARTED);
             paced()
         }
         Event::Hung => {
