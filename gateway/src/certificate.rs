@@ -5,6 +5,7 @@
 //! key; rustls gets the key from [`Certificate::certified_key`]. Nothing here changes after it was made but the OCSP staple,
 //! which has a life of its own ([`ocsp`]): a replaced pair is a new value with the same id.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -143,15 +144,16 @@ impl Certificate {
         self.staples.get()
     }
 
-    /// The same pair for a source with other settings.
-    fn under(&self, id: Arc<str>, serve_expired: bool) -> Self {
+    /// The same pair for a source with other settings. What that says in its tags counts, as it does of a pair that is read.
+    fn under(&self, id: Arc<str>, tags: &[(String, String)], serve_expired: bool) -> Self {
+        let all: BTreeMap<String, String> = self.tags.iter().chain(tags).cloned().collect();
         Self {
             id,
             leaf: self.leaf.clone(),
             issuers: self.issuers.clone(),
             key: Arc::clone(&self.key),
             facts: self.facts.clone(),
-            tags: Arc::clone(&self.tags),
+            tags: all.into_iter().collect(),
             is_required: self.is_required,
             serve_expired,
             ocsp_file: self.ocsp_file.clone(),

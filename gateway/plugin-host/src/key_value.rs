@@ -37,8 +37,8 @@ const MAX_TIME_TO_LIVE: u64 = 30 * 24 * 3_600 * 1_000;
 
 /// Locks, at most: more than there are workers on most machines,
 const SHARDS: usize = 16;
-/// and as many more as it takes for shards of no more entries than this. Now and then a shard moves all that it has, some 0.2 µs
-/// for each entry, while a worker waits: 2 ms.
+/// and as many more as it takes for shards of no more entries than this. Now and then a shard moves all that it has, while
+/// a worker waits: 10,000 entries took up to 1.4 ms, and 625,000 took 250.
 const LARGE_SHARD: usize = 10_000;
 /// A shard has room for the largest entry several times over, and for so many small ones that hashing evens them out.
 const SHARD_BYTES: usize = 1 << 20;

@@ -6,7 +6,8 @@
 //! take a site down. Nothing else is taken over, so a pair whose files are sound is never an older one.
 //!
 //! A source is the same as before if it has the same folder; its name, and so the ids, may have changed. A pair keeps the
-//! tags that it went live with, since those of its own cannot be told from those of the source any more.
+//! tags that it went live with, since those of its own cannot be told from those of the source any more; but of a key that the
+//! source has now, its value counts.
 
 use std::sync::Arc;
 
@@ -73,7 +74,9 @@ impl CertificateStore {
         if not_loaded.is_gone() && source.config.on_delete == OnDelete::Withdraw {
             return None;
         }
-        let certificate = Arc::new(heirloom.certificate.under(Arc::clone(&id), source.config.serve_expired));
+        let serve_expired = source.config.serve_expired;
+        let certificate = heirloom.certificate.under(Arc::clone(&id), &source.tags, serve_expired);
+        let certificate = Arc::new(certificate);
         self.stapler.adopt(&certificate, &source.config);
         let fresh = self.resume(source, &id, certificate, not_loaded);
         Some(Entry::new(id, Arc::clone(&source.config), fresh))

@@ -61,6 +61,24 @@ async fn last_good_pairs_outlive_a_change_of_settings() {
     assert!(fourth.by_id("deleted").is_none() && fourth.by_id("broken").is_some());
 }
 
+/// Or who breaks his pair in time would keep a tag that the operator has just taken from him.
+#[tokio::test]
+async fn a_last_good_pair_has_the_tags_that_its_source_has_now() {
+    let folder = tempfile::tempdir().unwrap();
+    Authority::new("Test").pair(&["a.example"]).write_as(&folder.path().join("a"));
+    replace(&folder.path().join("a.toml"), "tags = { tenant = \"acme\", zone = \"own\" }", 0o644);
+    let (first, _) = open(folder.path()).await;
+    replace(&folder.path().join("a.crt"), "garbage", 0o600);
+    let change = |config: &mut CertificateSource| {
+        config.tags.insert("tenant".to_owned(), "globex".to_owned());
+    };
+    let (second, _) = reopen(&first, change).await;
+    let kept = second.by_id("a").unwrap();
+    let tags: Vec<_> = kept.tags().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(tags, ["team=edge", "tenant=globex", "zone=own"]);
+    assert!(second.tagged("tenant", "acme").is_empty());
+}
+
 #[tokio::test]
 async fn a_folder_of_copies_is_told_of_in_a_line_that_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
