@@ -15,8 +15,8 @@
 //! | all but JA3, JA4 and raw bytes (13) | 7.2, 2.6 | 5.8, 2.3 | 8.0, 4.4 |
 //! | all (16) | 9.5, 4.7 | – | 8.0, 4.4 |
 //!
-//! A getter costs about 0.2 µs in a fresh instance and 0.1 µs in a reused one. Half of the former is the import: a guest that
-//! imports all getters and reads the name takes 1.2 µs more than one that imports what it reads. A record costs the same
+//! A getter costs about 0.2 µs in a fresh instance and 0.1 µs in a reused one. Some of the former is the import: a guest that
+//! imports all 16 and reads the name takes 1.2 µs more than one that imports what it reads. A record costs the same
 //! whatever of it is read, and JA3 and JA4 would be computed for each handshake. Records are cheaper from about 6 values on
 //! (reused, 10), if they leave the fingerprints out. The first-party policies with `select` read one to three.
 //!
