@@ -11,8 +11,9 @@
 //! optimisations, the libraries below it as for the tests (`opt-level = 1`): a release build would take a clean machine
 //! minutes, and a relative figure does not need it. Absolutes therefore say nothing about a release.
 //!
-//! The gateway runs several times, with a few operations and with many of one kind; the difference of the worker thread's
-//! counts, over the difference of the operations, is the figure. What a start takes cancels out.
+//! The gateway runs once for each kind of operation. It starts and has a few operations of every kind while nothing is counted;
+//! what its worker thread then takes for many of one kind, over their number, is the figure. A thousandth of the one
+//! connection that all requests share is in theirs.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -33,14 +34,13 @@ use crate::root;
 const NAME: &str = "site-1.bench.example";
 const BASELINE: &str = "xtask/baseline/instructions.json";
 
-/// Operations of each kind in every run, and those that one kind has more in its own.
-const FEW: u32 = 10;
-const MORE: u32 = 100;
+/// Operations of each kind before the count begins.
+const WARM_UP: u32 = 20;
 
 /// Under valgrind everything takes some fifty times as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Write the counts to the baseline
     #[arg(long)]
@@ -60,6 +60,16 @@ const KINDS: [(Kind, &str); 3] = [
     (Kind::RequestH1, "a proxied HTTP/1.1 request"),
     (Kind::RequestH2, "a proxied HTTP/2 request"),
 ];
+
+impl Kind {
+    /// So many are counted.
+    fn operations(self) -> u32 {
+        match self {
+            Self::Handshake => 100,
+            Self::RequestH1 | Self::RequestH2 => 1_000,
+        }
+    }
+}
 
 /// The baseline's file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -109,13 +119,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn count() -> Result<BTreeMap<String, u64>> {
     let programs = Programs::build()?;
-    let few = programs.instructions(None)?;
-    let mut counts = BTreeMap::new();
-    for (kind, what) in KINDS {
-        let many = programs.instructions(Some(kind))?;
-        counts.insert(what.to_owned(), many.saturating_sub(few) / u64::from(MORE));
-    }
-    Ok(counts)
+    let counted = KINDS.map(|(kind, what)| Ok((what.to_owned(), programs.instructions(kind)?)));
+    counted.into_iter().collect()
 }
 
 struct Programs {
@@ -150,8 +155,8 @@ impl Programs {
         Ok(Self { folder, gateway, load: debug.join("handfast-load"), plain: debug.join("handfast-plain") })
     }
 
-    /// Of the gateway's worker, for a few operations of each kind, and more of one.
-    fn instructions(&self, more: Option<Kind>) -> Result<u64> {
+    /// Of the gateway's worker, for one operation.
+    fn instructions(&self, kind: Kind) -> Result<u64> {
         let counts = self.folder.join("counts");
         if counts.exists() {
             fs::remove_dir_all(&counts)?;
@@ -166,19 +171,22 @@ impl Programs {
         let config = self.folder.join("handfast.toml");
         fs::write(&config, configuration(address, upstream))?;
         let mut gateway = Command::new("valgrind");
-        gateway.args(["--quiet", "--tool=callgrind", "--separate-threads=yes"]);
+        gateway.args(["--quiet", "--tool=callgrind", "--separate-threads=yes", "--instr-atstart=no"]);
         gateway.arg(format!("--callgrind-out-file={}", counts.join("thread").display()));
         gateway.arg(&self.gateway).args(["run", "--bench-native-choice", "--config"]).arg(&config);
         let gateway = Running::start(&mut gateway, address, &self.folder.join("gateway.log"))?;
-        for (kind, _) in KINDS {
-            let count = if more == Some(kind) { FEW + MORE } else { FEW };
-            self.load(kind, address, count)?;
+        for (warm, _) in KINDS {
+            self.load(warm, address, WARM_UP)?;
         }
+        gateway.instrument(true)?;
+        self.load(kind, address, kind.operations())?;
+        gateway.instrument(false)?;
         gateway.stop()?;
         // The worker is the thread that did by far the most.
         let threads =
             fs::read_dir(&counts)?.map(|entry| total(&entry?.path())).collect::<Result<Vec<u64>>>()?;
-        threads.into_iter().max().context("callgrind left no counts")
+        let worker = threads.into_iter().max().filter(|count| *count > 0);
+        Ok(worker.context("callgrind left no counts")? / u64::from(kind.operations()))
     }
 
     /// One after the other, so that the order of events is always the same.
@@ -230,6 +238,17 @@ impl Running {
             pause(Duration::from_millis(50));
         }
         Ok(running)
+    }
+
+    /// Lets callgrind count, or no more. Returns when it has heard.
+    fn instrument(&self, on: bool) -> Result<()> {
+        let id = self.0.id().to_string();
+        let output =
+            Command::new("callgrind_control").args(["-i", if on { "on" } else { "off" }, &id]).output();
+        let output = output.context("cannot run callgrind_control")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success() && text.contains("OK"), "callgrind_control says: {text}");
+        Ok(())
     }
 
     fn stop(mut self) -> Result<()> {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{fuzz, languages, plugins, root};
+use crate::{fuzz, instructions, languages, plugins, root};
 
 mod prepare;
 
@@ -37,7 +37,14 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     })?;
     step("languages", policies_in_all_languages)?;
     behaviour(None)?;
-    step("fuzzing", || fuzz::run(FUZZ_SECONDS))
+    step("fuzzing", || fuzz::run(FUZZ_SECONDS))?;
+    step("instructions", || {
+        // Says what changed, and is no reason to fail.
+        if let Err(error) = instructions::run(&instructions::Args::default()) {
+            println!("not counted: {error:#}");
+        }
+        Ok(())
+    })
 }
 
 /// Builds them from source, and runs the same cases against each. What they do on live handshakes is a behaviour test.

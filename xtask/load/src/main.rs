@@ -31,7 +31,7 @@ use run::{Bounds, Operation};
 
 /// Makes TLS connections, closes them, and prints what became of them as JSON.
 #[derive(Debug, Parser)]
-#[command(name = "handfast-load", version)]
+#[command(name = "handfast-load", disable_version_flag = true)]
 struct Arguments {
     /// Where the server listens
     #[arg(long)]

@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("c++", "g++"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("valgrind", "valgrind"),
 ];
 
 /// Makes sure that every program is there.
