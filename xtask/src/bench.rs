@@ -78,7 +78,7 @@ machine. All figures together take hours: `--quick` takes a look, `--rounds` cho
 
   cargo xtask bench --list
   cargo xtask bench tls13 --quick
-  cargo xtask bench policy latency --json docs/performance/policies.json
+  cargo xtask bench policy latency --json results.json
   cargo xtask bench --docs
 
 Debian's nginx, its Lua module, HAProxy, hitch, caddy, h2load and wrk are installed by name where they are missing and this
