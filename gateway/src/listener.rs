@@ -141,7 +141,7 @@ fn transport(
 ) -> Transport {
     #[cfg(not(target_os = "linux"))]
     let _ = stream.set_nodelay(true);
-    let server = match server.ip().is_unspecified() {
+    let server = match server.ip().to_canonical().is_unspecified() {
         true => stream.local_addr().unwrap_or(server),
         false => server,
     };

@@ -44,6 +44,8 @@ struct Face {
     running: AtomicUsize,
     /// Of these, those that did not end in their first turn.
     long: AtomicUsize,
+    /// Whether there was a long one since the last tick.
+    hurry: AtomicBool,
 }
 
 /// While it lives, the clock ticks.
@@ -75,11 +77,17 @@ impl Clock {
 
     /// Called when a guest's first turn is over.
     pub(crate) fn run(&self) -> Running {
+        self.hurry();
         if self.face.long.fetch_add(1, Ordering::SeqCst) == 0 {
             // It may have 10 ms to sleep.
             self.wake();
         }
         Running(Arc::clone(&self.face))
+    }
+
+    /// Called when a guest's turn was long, and over of its own accord.
+    pub(crate) fn hurry(&self) {
+        self.face.hurry.store(true, Ordering::Relaxed);
     }
 
     fn wake(&self) {
@@ -93,7 +101,8 @@ impl Face {
     fn run(&self, engine: &Engine) {
         let (mut quiet, mut calm) = (0, CALM_AFTER);
         while !self.stop.load(Ordering::Relaxed) {
-            calm = if self.long.load(Ordering::SeqCst) > 0 { 0 } else { CALM_AFTER.min(calm + 1) };
+            let long = self.hurry.swap(false, Ordering::Relaxed) || self.long.load(Ordering::SeqCst) > 0;
+            calm = if long { 0 } else { CALM_AFTER.min(calm + 1) };
             thread::park_timeout(if calm < CALM_AFTER { RUN } else { STROLL });
             engine.increment_epoch();
             quiet = if self.is_quiet() { quiet + 1 } else { 0 };

@@ -187,8 +187,11 @@ impl certificates::Host for State {
             return Ok(Vec::new());
         }
         let mut found = store.find(&name);
-        if found.is_empty() && store.refresh(&name).await {
-            found = store.find(&name);
+        if found.is_empty() {
+            if store.refresh(&name).await {
+                found = store.find(&name);
+            }
+            self.account.go_on();
         }
         Ok(self.hand_out_all(found))
     }

@@ -9,9 +9,9 @@
 //! reactor is polled and made a 1 ms timer 22 ms late), which takes it off its worker ([`overtime`](crate::overtime))
 //! and makes the clock tick each millisecond ([`clock`](crate::clock)). It is ended when either
 //!
-//! - it was seen running in more ticks than the timeout has milliseconds. Ticks are counted only where the guest
-//!   itself runs, so time spent waiting for other work does not count. Those of the first turn may be 10 ms apart, so it
-//!   runs up to that much longer; or
+//! - it has run for the timeout. Time is charged at ticks, which only a running guest sees: a millisecond for one on a
+//!   worker, though those of the first turn may be 10 ms apart, and off the workers what the processor gave it. So time spent
+//!   waiting for other work does not count; or
 //! - the wall clock has passed [`PATIENCE`] times the timeout *and* the guest is waiting: that deadline is looked at
 //!   only when a poll of the call did not finish it. With the timeout itself as the deadline, calls that had yielded
 //!   once behind twenty handshakes were ended on a busy machine (40 of 25,000, an unoptimised build).
@@ -27,7 +27,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use crate::clock;
 use crate::error::{CallError, LoadError, Stop};
 use crate::imports::State;
-use crate::overtime::end_of_turn;
+use crate::overtime::{self, end_of_turn};
 
 /// The largest linear memory a pool slot can hold, hence the largest [`Limits::memory`].
 pub(crate) const MAX_MEMORY: usize = 64 << 20;
@@ -41,6 +41,9 @@ pub(crate) const HOST_CALL_BYTES: usize = 1 << 20;
 pub(crate) const LOG_LINES: u32 = 16;
 /// Bytes of one message; `wit/v1`, interface `log`.
 pub(crate) const LOG_LINE_BYTES: usize = 1_024;
+
+/// From here on a turn that ended by itself makes the clock hurry as one does that had to be ended.
+const LONG_TURN: Duration = Duration::from_millis(2);
 
 /// How much longer than its timeout a call may take by the wall clock, waits included.
 pub(crate) const PATIENCE: u32 = 10;
@@ -94,9 +97,9 @@ pub(crate) struct Account {
     last_growth: usize,
     memory_refused: bool,
     table_elements: usize,
-    /// `None` before the first call.
-    begun: Option<Instant>,
-    ticks: u64,
+    /// When the guest began to run, or went on after a wait. `None` before the first call.
+    going_since: Option<Instant>,
+    ran: Duration,
     /// For responses of others.
     waited: Duration,
     host_calls: u32,
@@ -111,8 +114,8 @@ impl Account {
             last_growth: 0,
             memory_refused: false,
             table_elements: 0,
-            begun: None,
-            ticks: 0,
+            going_since: None,
+            ran: Duration::ZERO,
             waited: Duration::ZERO,
             host_calls: 0,
             log_lines: 0,
@@ -122,8 +125,8 @@ impl Account {
     /// Starts the account of the next call into the guest.
     pub(crate) fn begin(&mut self) {
         self.memory_refused = false;
-        self.begun = Some(Instant::now());
-        self.ticks = 0;
+        self.going_since = Some(Instant::now());
+        self.ran = Duration::ZERO;
         self.waited = Duration::ZERO;
         self.host_calls = 0;
         self.log_lines = 0;
@@ -166,21 +169,32 @@ impl Account {
 
     /// How long the guest may still run, or wait for a response.
     pub(crate) fn left_to_wait(&self) -> Duration {
-        self.limits.timeout.saturating_sub(Duration::from_millis(self.ticks)).saturating_sub(self.waited)
+        self.limits.timeout.saturating_sub(self.ran).saturating_sub(self.waited)
     }
 
     pub(crate) fn waited(&mut self, time: Duration) {
         self.waited = self.waited.saturating_add(time);
     }
 
+    /// The guest goes on after a wait. While it waited the clock went on.
+    pub(crate) fn go_on(&mut self) {
+        self.going_since = Some(Instant::now());
+    }
+
+    /// Whether the guest has just run for longer than a turn should take.
+    pub(crate) fn held_its_thread(&self) -> bool {
+        self.going_since.is_some_and(|since| since.elapsed() >= LONG_TURN)
+    }
+
     fn tick(&mut self) -> Result<UpdateDeadline, Stop> {
-        if self.begun.is_some_and(|begun| begun.elapsed() < clock::RUN) {
+        let off_the_workers = overtime::ran();
+        self.ran = self.ran.saturating_add(off_the_workers.unwrap_or(clock::RUN));
+        if self.ran.saturating_add(self.waited) > self.limits.timeout {
+            return Err(Stop::Time);
+        }
+        if off_the_workers.is_none() && self.going_since.is_some_and(|since| since.elapsed() < clock::RUN) {
             // It only happened to run just then.
             return Ok(UpdateDeadline::Continue(1));
-        }
-        self.ticks += 1;
-        if u128::from(self.ticks) + self.waited.as_millis() > self.limits.timeout.as_millis().max(1) {
-            return Err(Stop::Time);
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(end_of_turn())))
     }

@@ -17,6 +17,7 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::task::Poll;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
@@ -37,6 +38,8 @@ pub(crate) struct Ended;
 thread_local! {
     /// Whether the guest that this thread polls ended its turn.
     static TURN_IS_OVER: Cell<bool> = const { Cell::new(false) };
+    /// The time that this thread had run when the guest's turn began, or when it was last charged for. `None` on workers.
+    static CHARGED: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
 impl Overtime {
@@ -76,7 +79,13 @@ impl Overtime {
         let runtime = self.runtime.as_ref().ok_or(Ended)?;
         let long = is_long();
         let rest = async move {
-            let answer = call.await;
+            let answer = poll_fn(|context| {
+                CHARGED.set(time_of_this_thread());
+                let polled = call.as_mut().poll(context);
+                CHARGED.set(None);
+                polled
+            });
+            let answer = answer.await;
             drop(long);
             answer
         };
@@ -105,6 +114,21 @@ impl Drop for Overtime {
 pub(crate) async fn end_of_turn() {
     TURN_IS_OVER.set(true);
     tokio::task::yield_now().await;
+}
+
+/// How long the guest has run since it was asked last, at a tick. Threads of their own may be put aside for most of the time
+/// between two ticks, so there the processor's time counts; `None` on a worker, where a tick says enough.
+pub(crate) fn ran() -> Option<Duration> {
+    let now = time_of_this_thread()?;
+    CHARGED.replace(CHARGED.get().map(|_| now)).map(|before| now.saturating_sub(before))
+}
+
+fn time_of_this_thread() -> Option<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live, writable `timespec`.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0;
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+    (!failed).then(|| Duration::new(seconds, nanoseconds))
 }
 
 fn step_back() {

@@ -350,6 +350,9 @@ impl Shared {
 
     fn settle<T>(&self, lease: &mut Lease, answer: wasmtime::Result<T>) -> Result<T, CallError> {
         lease.store.data_mut().end_lines();
+        if lease.store.data().account.held_its_thread() {
+            self.plugin.host().clock().hurry();
+        }
         answer.map_err(|error| {
             let said = lease.store.data_mut().said();
             call_error(error, &lease.store.data().account, said)

@@ -297,9 +297,11 @@ async fn wait(mut store: StoreContextMut<'_, State>, pollables: Vec<Resource<Pol
         Poll::Ready(state.which(&pollables, now, context))
     })
     .await?;
+    let account = &mut store.data_mut().account;
     if for_others {
-        store.data_mut().account.waited(begun.elapsed());
+        account.waited(begun.elapsed());
     }
+    account.go_on();
     if ready.is_empty() { Err(Stop::Time.into()) } else { Ok(ready) }
 }
 
