@@ -16,19 +16,22 @@ mod outgoing_http;
 /// Short, so that many loops fit into a test; a slow machine makes it longer, not wrong.
 const TIMEOUT: &str = "timeout = \"100ms\"";
 
+/// KiB that a gateway may grow by while it is attacked: its slots for instances fill up, and then nothing.
+const GROWTH: u64 = 96 << 10;
+
 #[test]
 fn a_policy_that_loops_costs_only_its_own_handshakes() {
-    hostile_beside_good("loop");
+    hostile_beside_good("loop", "timeout");
 }
 
 #[test]
 fn a_policy_that_traps_costs_only_its_own_handshakes() {
-    hostile_beside_good("panic");
+    hostile_beside_good("panic", "trap");
 }
 
 #[test]
 fn a_policy_that_eats_memory_costs_only_its_own_handshakes() {
-    hostile_beside_good("hog");
+    hostile_beside_good("hog", "memory");
 }
 
 #[test]
@@ -101,8 +104,9 @@ fn a_hostile_file_dropped_in_while_running_is_dropped_out_again() {
     }
 }
 
-/// Handshakes that make `guest-probe` misbehave and good ones on the same listener, at the same time.
-fn hostile_beside_good(label: &'static str) {
+/// Handshakes that make `guest-probe` misbehave and good ones on the same listener, at the same time: log and metrics say
+/// what happened, and the gateway does not grow.
+fn hostile_beside_good(label: &'static str, kind: &str) {
     let scene = scene();
     let config = scene.config().main_listener("policies = [\"probe\"]").policy(
         "probe",
@@ -111,6 +115,8 @@ fn hostile_beside_good(label: &'static str) {
     );
     let gateway = Gateway::start(&config);
     let address = gateway.address("main");
+    Client::new().get(address, "good.example", "/").expect("a good handshake");
+    let before = gateway.memory();
     let hostile = Load::start(2, move || Client::new().connect(address, &format!("{label}.example")).err());
     let good = Load::start(2, move || Client::new().get(address, "good.example", "/"));
     hostile.wait_for_rounds(10);
@@ -121,11 +127,17 @@ fn hostile_beside_good(label: &'static str) {
     for refusal in hostile.stop() {
         assert_eq!(refusal, Some(Refusal::Alert("internal_error")));
     }
+    let after = gateway.memory();
+    assert!(after < before + GROWTH, "{before} KiB before, {after} KiB after");
     let line = gateway.wait_for("a hostile handshake's line", |line| {
         line.is("connection") && line.text("server_name") == format!("{label}.example")
     });
     assert_eq!((line.text("verdict"), line.text("alert")), ("reject", "internal_error"));
-    assert!(!line.text("policy_errors").is_empty(), "{line}");
+    assert_eq!(line.text("policy_errors"), format!("probe:{kind}"), "{line}");
+    let log = gateway.log_text();
+    assert!(log.contains("policy had no verdict"), "{log}");
+    let labels = [("policy", "probe"), ("hook", "select"), ("outcome", kind)];
+    assert!(gateway.metric("handfast_policy_calls_total", &labels) >= 10.0, "no {kind} at /metrics");
 }
 
 fn scene() -> Scene {

@@ -137,10 +137,19 @@ impl Programs {
         let folder = target.join("instructions");
         fs::create_dir_all(folder.join("certificates"))?;
         // Of the crates' own code only: with a profile of its own, cargo would compile all libraries anew.
-        cargo(&["build", "--quiet", "--locked", "--package", "handfast-load"])?;
+        cargo(&[
+            "build",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--bin",
+            "handfast-load",
+            "--bin",
+            "handfast-plain",
+        ])?;
         let optimised = |package: &str| format!("--config=profile.dev.package.{package}.opt-level=2");
         let optimised = ["handfast", "handfast-plugin-host", "handfast-wire"].map(optimised);
-        let build = ["build", "--quiet", "--locked", "--package", "handfast"];
+        let build = ["build", "--quiet", "--locked", "--workspace", "--bin", "handfast"];
         cargo(&build.into_iter().chain(optimised.iter().map(String::as_str)).collect::<Vec<_>>())?;
         // The next build of the tests puts its own in this place.
         let gateway = folder.join("handfast");

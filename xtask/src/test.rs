@@ -50,13 +50,14 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
 /// Builds them from source, and runs the same cases against each. What they do on live handshakes is a behaviour test.
 fn policies_in_all_languages() -> Result<()> {
     languages::build(&[])?;
-    cargo(&["test", "--package", "handfast-conformance", "--locked"])
+    cargo(&["test", "--workspace", "--test", "cases", "--locked"])
 }
 
 /// The tests of the real binary.
 fn behaviour(filter: Option<&str>) -> Result<()> {
-    step("gateway", || cargo(&["build", "--package", "handfast", "--locked"]))?;
-    let mut arguments = vec!["test", "--package", "handfast-tests", "--locked"];
+    // Of the whole workspace, each: libraries would be compiled once more for the features that a single package asks for.
+    step("gateway", || cargo(&["build", "--workspace", "--bin", "handfast", "--locked"]))?;
+    let mut arguments = vec!["test", "--workspace", "--test", "behaviour", "--locked"];
     arguments.extend(filter.iter().flat_map(|filter| ["--", *filter]));
     step("behaviour tests", || cargo(&arguments))
 }

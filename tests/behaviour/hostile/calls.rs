@@ -7,11 +7,8 @@ use std::path::PathBuf;
 use handfast_tests::{Client, Gateway, Load, Refusal, Scene};
 use tempfile::TempDir;
 
-use super::{TIMEOUT, scene};
+use super::{GROWTH, TIMEOUT, scene};
 use crate::guest::{component, data, decision, module, pass, select_function};
-
-/// KiB that a gateway may grow by while it is attacked: its slots for instances fill up, and then nothing.
-pub(super) const GROWTH: u64 = 96 << 10;
 
 #[test]
 fn table_growth() {

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use handfast_tests::{Client, Gateway, Load, eventually, plugin};
 
-use super::calls::GROWTH;
-use super::{TIMEOUT, scene};
+use super::{GROWTH, TIMEOUT, scene};
 use crate::guest::{component, module, pass, select_function, select_module};
 
 #[test]

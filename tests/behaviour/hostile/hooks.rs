@@ -7,7 +7,7 @@ use handfast_tests::config::client_certificates;
 use handfast_tests::{Client, Gateway, Leaf, Load, Refusal, Scene};
 use tempfile::TempDir;
 
-use super::{TIMEOUT, scene};
+use super::{GROWTH, TIMEOUT, scene};
 use crate::guest::{component, data, module};
 
 #[test]
@@ -75,6 +75,8 @@ fn validating(body: &str, kind: &str) {
     let config = scene.config().main_listener(&keys).policy("hostile", &file, TIMEOUT);
     let gateway = Gateway::start(&config);
     let address = gateway.address("main");
+    Client::new().get(address, "good.example", "/").expect("a good handshake");
+    let before = gateway.memory();
     let identity = scene.authority.issue(Leaf::client("alice"));
     let hostile = Load::start(2, move || {
         Client::new().identity(&identity).get(address, "good.example", "/").map(|response| response.status)
@@ -88,6 +90,8 @@ fn validating(body: &str, kind: &str) {
     for refusal in hostile.stop() {
         assert_eq!(refusal, Err(Refusal::Alert("internal_error")));
     }
+    let after = gateway.memory();
+    assert!(after < before + GROWTH, "{before} KiB before, {after} KiB after");
     let labels = [("policy", "hostile"), ("hook", "validate"), ("outcome", kind)];
     assert!(gateway.metric("handfast_policy_calls_total", &labels) > 0.0, "{}", gateway.log_text());
     gateway.wait_for("the reason", |line| line.text("policy_errors") == format!("hostile:{kind}"));

@@ -28,6 +28,7 @@ fn a_million_keys_take_no_more_memory_than_was_given() {
     // 4,000 keys each.
     flood(250);
     let after = gateway.memory();
+    good.wait_for_rounds(10);
     for response in good.stop() {
         assert_eq!(response.expect("a good handshake").status, 200);
     }

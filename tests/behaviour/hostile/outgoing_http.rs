@@ -2,7 +2,7 @@
 
 use handfast_tests::{Client, Gateway, Load, Refusal};
 
-use super::calls::GROWTH;
+use super::GROWTH;
 use crate::outgoing_http::{Endpoint, scene};
 
 #[test]
