@@ -16,7 +16,6 @@ use handfast_wire::AlertDescription;
 use rustls::pki_types::UnixTime;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::server::TlsStream;
 
 use crate::certificate::{Certificate, Ensured, Peer};
 use crate::config::{Protocol, Upstream};
@@ -384,12 +383,12 @@ fn http_client(
     established: Established,
     validated: Validated,
     bound: bool,
-) -> (Box<TlsStream<Transport>>, Arc<http::Client>, Protocol) {
+) -> (tls::Stream, Arc<http::Client>, Protocol) {
     let protocol = if established.parameters().http2 { Protocol::Http2 } else { Protocol::Http1 };
     let certificate = Arc::clone(established.certificate());
     let server_name = established.hello().server_name().map(str::to_owned);
     let stream = established.into_stream();
-    let ends = Arc::clone(stream.get_ref().0.ends());
+    let ends = Arc::clone(stream.ends());
     let client = http::Client {
         connection_id: id,
         listener: ends.listener.clone(),

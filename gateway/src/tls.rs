@@ -21,9 +21,12 @@ use crate::policy::Admission;
 use crate::transport::Transport;
 use client_hello::{Greeted, Hello};
 
+pub use stream::Stream;
+
 pub mod alert;
 pub mod client_hello;
 pub mod server_config;
+mod stream;
 
 /// A completed handshake.
 pub struct Established {
@@ -58,15 +61,17 @@ pub async fn handshake(
     certificate: Arc<Certificate>,
     config: Arc<ServerConfig>,
 ) -> Result<Established, HandshakeFailure> {
-    let Greeted { transport, hello } = greeted;
+    let Greeted { mut transport, hello } = greeted;
     if admission.certificate() != certificate.id() {
         let error = io::Error::other("the certificate is not the one that was admitted");
         return Err(HandshakeFailure { error, transport });
     }
     drop(admission);
+    transport.handshake_begins();
     let accept = TlsAcceptor::from(config).accept(transport).into_fallible();
     let stream = accept.await.map_err(|(error, transport)| HandshakeFailure { error, transport })?;
-    let stream = Box::new(stream);
+    let mut stream = Box::new(stream);
+    stream.get_mut().0.handshake_over();
     if stream.get_ref().1.server_name() != hello.server_name() {
         let (transport, _) = stream.into_inner();
         let error =
@@ -105,8 +110,8 @@ impl Established {
     }
 
     /// The stream, for HTTP.
-    pub fn into_stream(self) -> Box<TlsStream<Transport>> {
-        self.stream
+    pub fn into_stream(self) -> Stream {
+        Stream(self.stream)
     }
 }
 

@@ -21,6 +21,18 @@ fn a_returning_client_resumes_on_every_worker() {
 }
 
 #[test]
+fn a_client_that_says_nothing_after_the_handshake_gets_its_ticket() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let client = Client::new().tls13().resuming();
+    for resumed in [false, true] {
+        let mut session = client.connect(gateway.address("main"), "a.example").expect("a handshake");
+        assert_eq!(session.resumed, resumed);
+        session.ticket().expect("a ticket");
+    }
+}
+
+#[test]
 fn a_resumed_handshake_is_judged_like_any_other() {
     let scene = Scene::new(&["a.example"]);
     let gateway = scene.start();

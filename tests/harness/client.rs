@@ -222,6 +222,18 @@ impl Session {
         let _ = self.stream.sock.shutdown(Shutdown::Write);
     }
 
+    /// Waits, without a word, for a session ticket of TLS 1.3.
+    pub fn ticket(&mut self) -> Result<(), Refusal> {
+        while self.stream.conn.tls13_tickets_received() == 0 {
+            let (read, _) =
+                self.stream.conn.complete_io(&mut self.stream.sock).map_err(|error| Refusal::of(&error))?;
+            if read == 0 {
+                return Err(Refusal::Closed);
+            }
+        }
+        Ok(())
+    }
+
     pub fn read_exact(&mut self, count: usize) -> Result<Vec<u8>, Refusal> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).map_err(|error| Refusal::of(&error))?;

@@ -35,23 +35,25 @@ const RECORD_VERSION: [u8; 2] = [3, 3];
 
 /// Sends a plaintext alert and closes: for a hello that no handshake was begun with.
 pub async fn refuse(mut transport: Transport, alert: AlertDescription) {
-    if transport.socket().write_all(&alert.plaintext_record()).await.is_ok() {
+    transport.last_words();
+    if transport.write_all(&alert.plaintext_record()).await.is_ok() {
         close(transport).await;
     }
 }
 
 /// Sends an alert on an established session and closes it: for a client that `validate` does not let in.
 pub async fn refuse_established(established: Established, alert: AlertDescription) {
-    let (mut transport, session) = established.into_stream().into_inner();
+    let (mut transport, session) = established.stream.into_inner();
     let Some(record) = protected_record(session, alert.code()) else { return close(transport).await };
-    if transport.socket().write_all(&record).await.is_ok() {
+    transport.last_words();
+    if transport.write_all(&record).await.is_ok() {
         close(transport).await;
     }
 }
 
 /// Shuts the write side and waits, within bounds, for the peer to close its own.
 pub async fn close(mut transport: Transport) {
-    if transport.socket().shutdown().await.is_err() {
+    if transport.shutdown().await.is_err() {
         return;
     }
     let drained = async {

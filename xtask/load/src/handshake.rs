@@ -1,9 +1,9 @@
-//! One operation: connect, shake hands, see that the server finished too (or send one request and read its answer), close.
+//! One operation: connect, shake hands, send one request and read its answer where one is asked for, close.
 //!
-//! A TLS 1.3 client is done before the server has read its last flight. The server's ticket shows that it has, so the
-//! client waits for one before it closes, as a client with a request would: a goodbye in the same packet as the last
-//! flight would spare the server a wake-up that it has in life. After the goodbye it waits for the server to close, so
-//! when an operation is over the server has nothing left to do for it.
+//! After its goodbye the client waits for the server to close, so when an operation is over the server has nothing left to
+//! do for it. A TLS 1.3 client is done before the server has read its last flight: that there was a ticket before the end
+//! shows that the server was done too. It is not waited for before the goodbye, since no client in life does, and servers
+//! may send it with whatever comes next.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -116,7 +116,7 @@ impl Handshakes {
             .unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "the server takes too long")))
     }
 
-    /// What the server has to show before the connection may close.
+    /// What the server has to show before the connection is one to be kept.
     async fn converse(&self, stream: &mut TlsStream<TcpStream>, position: usize) -> io::Result<()> {
         match self.requests.get(position) {
             Some(request) => request.exchange(stream).await,
@@ -142,17 +142,26 @@ impl Handshakes {
         let latency = begun.elapsed();
         let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
 
-        self.converse(&mut stream, position).await?;
+        if let Some(request) = self.requests.get(position) {
+            request.exchange(&mut stream).await?;
+        }
         stream.shutdown().await?;
         match last_read(&mut stream).await {
-            Ok(0) => Ok(Done { latency, resumed }),
+            Ok(0) => {}
             // nginx closes without a goodbye of its own.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Done { latency, resumed }),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
             Ok(_) => {
-                Err(io::Error::new(ErrorKind::InvalidData, "the server said something nobody asked for"))
+                return Err(io::Error::new(
+                    ErrorKind::InvalidData,
+                    "the server said something nobody asked for",
+                ));
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        if self.ticket_follows && stream.get_ref().1.tls13_tickets_received() == 0 {
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed before its ticket"));
+        }
+        Ok(Done { latency, resumed })
     }
 }
 

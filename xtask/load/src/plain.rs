@@ -36,9 +36,9 @@ async fn connection(address: SocketAddr, plain: Plain) -> io::Result<Done> {
         stream.write_all(&[b'.'; HELLO]).await?;
         stream.read_exact(&mut [0; FLIGHT]).await?;
         stream.write_all(&[b'.'; FINISHED]).await?;
-        stream.read_exact(&mut [0; TICKETS]).await?;
         stream.write_all(&[b'.'; GOODBYE]).await?;
         stream.shutdown().await?;
+        stream.read_exact(&mut [0; TICKETS]).await?;
     }
     let latency = begun.elapsed();
     match stream.read(&mut [0; 16]).await? {
