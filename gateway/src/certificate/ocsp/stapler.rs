@@ -43,7 +43,8 @@ use crate::telemetry::error_chain;
 /// When a place in the queue has to wait for another of the same slot that is under way.
 const MEANWHILE: Duration = Duration::from_secs(1);
 
-/// How many are sorted before the task looks at what else there is: about a millisecond.
+/// How many are sorted, and how many are given or refused a place, before the task looks at what else there is: about a
+/// millisecond each.
 const AT_A_TIME: usize = 1_000;
 
 /// Bounds of what is done over the network.
@@ -371,7 +372,7 @@ impl Task {
         loop {
             self.line_up();
             self.begin_waiting();
-            let next = self.queue.peek().map(|Reverse(due)| due.at);
+            let next = self.next();
             tokio::select! {
                 followed = work.recv() => match followed {
                     Some(followed) => self.follow(followed),
@@ -381,6 +382,18 @@ impl Task {
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
+    }
+
+    /// When there is something to do, if nothing comes before.
+    fn next(&self) -> Option<Instant> {
+        if self.has_place() && !self.waiting.is_empty() {
+            return Some(Instant::now());
+        }
+        self.queue.peek().map(|Reverse(due)| due.at)
+    }
+
+    fn has_place(&self) -> bool {
+        self.running.len() < self.shared.settings.at_once
     }
 
     fn follow(&mut self, followed: Followed) {
@@ -444,10 +457,14 @@ impl Task {
         }
     }
 
-    /// Gives free places to those whose turn it is.
+    /// Gives free places to those whose turn it is, as far as that takes a moment: of 100,000 that name a responder which
+    /// rests, none takes a place.
     fn begin_waiting(&mut self) {
         let now = Instant::now();
-        while self.running.len() < self.shared.settings.at_once {
+        for _ in 0..AT_A_TIME {
+            if !self.has_place() {
+                return;
+            }
             match self.waiting.take() {
                 Some(followed) => self.begin(followed, now),
                 None => return,

@@ -39,6 +39,10 @@ impl<T> Turns<T> {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
     /// Takes out the first of the line whose turn it is.
     pub(super) fn take(&mut self) -> Option<T> {
         let name = after(&self.sources, self.last.take())?;
@@ -109,6 +113,6 @@ mod tests {
         turns.push("late", "a.example", 10_000);
         assert_eq!([turns.take(), turns.take()].iter().filter(|turn| **turn == Some(10_000)).count(), 1);
         let rest = std::iter::from_fn(|| turns.take()).count();
-        assert_eq!((rest, turns.sources.len()), (9_998, 0));
+        assert_eq!((rest, turns.is_empty()), (9_998, true));
     }
 }

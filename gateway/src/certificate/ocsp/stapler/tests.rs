@@ -270,6 +270,27 @@ async fn certificates_that_are_gone_drop_out_of_the_queue() {
     assert!(task.waiting.take().is_none());
 }
 
+/// Once, all of them were looked at in one go, while nothing else was.
+#[tokio::test]
+async fn those_who_take_no_place_are_looked_at_in_portions_and_hold_up_nobody() {
+    let authority = Authority::new("Issuer");
+    let (_server, leaf, _) = served(&authority, &Answer::good(unix_now())).await;
+    let stapler = Stapler::new(None);
+    let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
+    let of = |certificate| Followed { certificate, source: source("files", Ocsp::Fetch), fetch: true };
+    let mut task = Task::new(stapler.shared.clone());
+    for _ in 0..2 * AT_A_TIME {
+        // Of a certificate that is gone.
+        task.waiting.push("files", "responder", of(std::sync::Weak::new()));
+    }
+    task.waiting.push("files", "responder", of(Arc::downgrade(&certificate)));
+    task.begin_waiting();
+    assert_eq!((task.waiting.is_empty(), task.running.len()), (false, 0));
+    let (_work, waiting) = mpsc::unbounded_channel();
+    tokio::spawn(task.run(waiting));
+    until("the staple", || certificate.staple().is_some()).await;
+}
+
 #[tokio::test]
 async fn nobody_is_asked_before_the_start() {
     let authority = Authority::new("Issuer");
