@@ -22,8 +22,7 @@ use crate::config::{Config, ConfigError, EMBEDDED_POLICY};
 use crate::generation::Generation;
 use crate::metrics::Metrics;
 use crate::policy::slot::{Slot, SlotError, compiler};
-use crate::policy::unasked::Unasked;
-use crate::policy::{Last, Policies};
+use crate::policy::{Last, Policies, unasked};
 use crate::route::{Routes, Routing};
 use crate::snapshot::admit::AdmitGate;
 use crate::snapshot::{Snapshot, Snapshots};
@@ -52,11 +51,6 @@ pub enum BuildError {
         suggest(id, "certificates", ids.iter().map(String::as_str))
     )]
     DefaultCertificate { listener: String, id: String, ids: Vec<String> },
-    #[error(
-        "{unasked}: everybody would come in\n  = hint: add [listener.client-certificates] to the listener, or take `{}` out of its `policies`",
-        unasked.policy
-    )]
-    Unasked { unasked: Unasked },
     #[error("the listener `{listener}` cannot verify client certificates")]
     Trust {
         listener: String,
@@ -126,9 +120,6 @@ impl Builder {
     ) -> Result<Snapshot, BuildError> {
         let policies = Arc::new(self.policies(&config, previous).await?);
         for unasked in policies.unasked(config.listeners.iter().map(Arc::as_ref)) {
-            if unasked.judges_nothing_else {
-                return Err(BuildError::Unasked { unasked });
-            }
             warn!(finding = %unasked, "policy");
         }
         let trust = trust(&config, previous)?;
@@ -163,8 +154,9 @@ impl Builder {
     async fn policies(&self, config: &Config, previous: Option<&Snapshot>) -> Result<Policies, BuildError> {
         let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(config.policies.len());
         for policy in &config.policies {
+            let unasking = unasked::listener_of(&policy.name, &config.listeners);
             let kept = previous.and_then(|snapshot| {
-                snapshot.policies.slots().iter().find(|slot| slot.config() == policy.as_ref())
+                snapshot.policies.slots().iter().find(|slot| slot.is_of(policy, unasking))
             });
             slots.push(match kept {
                 Some(slot) => Arc::clone(slot),
@@ -172,6 +164,7 @@ impl Builder {
                     Slot::load(
                         &self.host,
                         Arc::clone(policy),
+                        unasking,
                         self.background.clone(),
                         Arc::clone(&self.metrics),
                         Arc::clone(&self.generation),

@@ -4,7 +4,7 @@ use std::fs;
 
 use handfast_tests::config::client_certificates;
 use handfast_tests::{
-    Authority, Client, Config, Curl, Gateway, Leaf, Pair, Refusal, Response, Scene, plugin,
+    Authority, Client, Config, Curl, Gateway, Leaf, Line, Pair, Refusal, Response, Scene, plugin,
 };
 
 #[test]
@@ -225,6 +225,40 @@ fn attributes_that_a_client_writes_itself_are_removed() {
         let response = curl.header("X-Client-Anything: 1").get("https://a.example/");
         assert_eq!(client_fields(&response), []);
     }
+}
+
+/// At the start it is an error; a running gateway once took it, and everybody came in.
+#[test]
+fn no_policy_is_replaced_by_one_that_only_judges_certificates_which_nobody_is_asked_for() {
+    let scene = Scene::new(&["a.example", "reject-access-denied.example"]);
+    let file = scene.certificates.path().join("policy.wasm");
+    fs::copy(plugin("guest-probe"), &file).expect("a plugin is copied");
+    let config = |keys: &str| {
+        let settings = "reload-wait = \"30s\"\nconfig = { common-names = [\"alice\"] }";
+        let listener = format!("policies = [\"guard\"]\n{keys}");
+        scene.config().main_listener(&listener).policy("guard", &file, settings)
+    };
+    let gateway = Gateway::start(&config(""));
+    fs::copy(plugin("client-certificate"), file.with_extension("staged")).expect("a plugin is copied");
+    fs::rename(file.with_extension("staged"), &file).expect("a plugin is renamed");
+    let address = gateway.address("main");
+    for _ in 0..2 {
+        let refusal = Client::new().connect(address, "reject-access-denied.example").expect_err("a refusal");
+        assert_eq!(refusal, Refusal::Alert("access_denied"), "the last good one judges");
+    }
+    let told = |line: &Line| line.is("policy not replaced");
+    let line = gateway.wait_for("the refusal", told);
+    assert!(line.text("error").contains("add [listener.client-certificates] to the listener"), "{line}");
+    assert_eq!((line.text("file"), gateway.lines(told).len()), (file.to_str().expect("a path"), 1));
+
+    // The same file, once it is good.
+    gateway.reload(&config(&client_certificates("require", &scene.authority)));
+    let get = |name: &str| {
+        let identity = scene.authority.issue(Leaf::client(name));
+        Client::new().tls12().identity(&identity).get(address, "reject-access-denied.example", "/")
+    };
+    assert_eq!(get("alice").expect("a response").status, 200);
+    assert!(get("mallory").is_err(), "the new plugin judges");
 }
 
 fn start(scene: &Scene, mode: &str) -> Gateway {

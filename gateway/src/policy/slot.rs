@@ -1,8 +1,8 @@
 //! One configured policy and its plugin file, kept as fresh as a certificate is.
 //!
 //! Each handshake compares the file with what was compiled from it and, after a change, waits (at most `reload-wait`)
-//! for the one compilation that all share. A file that is no policy, or a policy that refuses its configuration,
-//! changes nothing: the last good one keeps judging.
+//! for the one compilation that all share. A file that is no policy, a policy that refuses its configuration, or one that
+//! would let everybody in ([`super::unasked`]) changes nothing: the last good one keeps judging.
 
 use std::future::Future;
 use std::io;
@@ -23,6 +23,7 @@ use crate::telemetry::{Throttle, error_chain};
 
 use super::http_client::Client;
 use super::last_good::{LastGood, Version};
+use super::unasked;
 
 /// Bytes of a component that are read. The host refuses less than this by itself.
 const LARGEST_PLUGIN: usize = 64 << 20;
@@ -54,6 +55,7 @@ impl SlotError {
 /// A policy and the file it comes from.
 pub struct Slot {
     config: Arc<config::Policy>,
+    unasking: Option<String>,
     loaded: Arc<Fresh<Version>>,
     last_good: Arc<LastGood>,
     /// Who makes the policy's calls. Of the configuration and not of the plugin: another plugin finds what is cached.
@@ -105,9 +107,11 @@ struct HookCounters {
 }
 
 impl Slot {
+    /// `unasking` is a listener of the policy that asks for no client certificates.
     pub async fn load(
         host: &plugin_host::Host,
         config: Arc<config::Policy>,
+        unasking: Option<&str>,
         background: Handle,
         metrics: Arc<Metrics>,
         generation: Arc<Generation>,
@@ -120,6 +124,7 @@ impl Slot {
         let loader = Arc::new(Loader {
             host: host.clone(),
             config: Arc::clone(&config),
+            unasking: unasking.map(str::to_owned),
             metrics,
             generation,
             last_good: Arc::clone(&last_good),
@@ -129,7 +134,8 @@ impl Slot {
         let loaded = Fresh::load(files, LARGEST_PLUGIN, loader, background).await.map_err(|failed| {
             SlotError { policy: config.name.clone(), plugin: config.plugin.clone(), source: failed.reason }
         })?;
-        Ok(Self { config, loaded, last_good, http, counters, complaints: Throttle::new() })
+        let unasking = unasking.map(str::to_owned);
+        Ok(Self { config, unasking, loaded, last_good, http, counters, complaints: Throttle::new() })
     }
 
     pub fn name(&self) -> &str {
@@ -138,6 +144,11 @@ impl Slot {
 
     pub fn config(&self) -> &config::Policy {
         &self.config
+    }
+
+    /// Whether it is what [`load`](Self::load) would make.
+    pub fn is_of(&self, config: &config::Policy, unasking: Option<&str>) -> bool {
+        *self.config == *config && self.unasking.as_deref() == unasking
     }
 
     pub fn on_error(&self) -> OnError {
@@ -258,6 +269,7 @@ const WALL_CLOCK: u32 = 10;
 struct Loader {
     host: plugin_host::Host,
     config: Arc<config::Policy>,
+    unasking: Option<String>,
     metrics: Arc<Metrics>,
     generation: Arc<Generation>,
     last_good: Arc<LastGood>,
@@ -275,6 +287,7 @@ impl Load<Version> for Loader {
                 Some(plugin) => plugin,
                 None => self.compiled(bytes).await?,
             };
+            unasked::check(&self.config.name, self.unasking.as_deref(), plugin.hooks())?;
             let mut settings = settings(&self.config);
             settings.http = self.http.clone().map(|client| client as _);
             let policy = plugin_host::Policy::new(&plugin, settings).await;
@@ -298,8 +311,8 @@ impl Load<Version> for Loader {
             }
             Change::Refused { kept, reason, .. } => {
                 self.metrics.reload("policy", policy, false);
-                let error = error_chain(reason.as_ref());
-                warn!(policy, error, kept = kept.digest(), "policy not replaced");
+                let (file, error) = (self.config.plugin.display(), error_chain(reason.as_ref()));
+                warn!(policy, %file, error, kept = kept.digest(), "policy not replaced");
             }
             Change::Restored { value } => info!(policy, digest = value.digest(), "policy file is good again"),
         }
