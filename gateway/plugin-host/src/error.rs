@@ -199,6 +199,11 @@ const MANGLED_BYTES: usize = 1_024;
 /// Frames of a backtrace that are kept; `host` sets the same limit where they are collected.
 pub(crate) const FRAMES: usize = 12;
 
+/// Whether the pool has no room for what was to be made.
+pub(crate) fn is_pool_full(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<PoolConcurrencyLimitError>().is_some()
+}
+
 /// Sorts out how a call into wasmtime failed.
 pub(crate) fn call_error(
     error: wasmtime::Error,

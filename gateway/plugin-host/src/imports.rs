@@ -188,10 +188,12 @@ impl certificates::Host for State {
         }
         let mut found = store.find(&name);
         if found.is_empty() {
-            if store.refresh(&name).await {
+            self.account.pause();
+            let is_news = store.refresh(&name).await;
+            self.account.go_on();
+            if is_news {
                 found = store.find(&name);
             }
-            self.account.go_on();
         }
         Ok(self.hand_out_all(found))
     }

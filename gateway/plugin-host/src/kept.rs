@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::counter::Counters;
 use crate::key_value::{KeyValue, KeyValueBounds, KeyValueUse};
 use crate::log_rate::{Line, LogRate};
+use crate::policy::Idle;
 
 /// What a policy has counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,6 +88,8 @@ pub(crate) struct Registry {
     turns: Mutex<HashMap<String, (u32, Weak<Semaphore>)>>,
     ledgers: Mutex<HashMap<String, Weak<Ledger>>>,
     stores: Mutex<HashMap<String, Weak<KeyValue>>>,
+    /// Where instances of all policies wait for their next call.
+    idle: Mutex<Vec<Weak<Idle>>>,
 }
 
 impl Registry {
@@ -115,6 +118,24 @@ impl Registry {
         let turns = Arc::new(Semaphore::new(usize::try_from(concurrency.max(1)).unwrap_or(1)));
         all.insert(policy.to_owned(), (concurrency, Arc::downgrade(&turns)));
         turns
+    }
+
+    /// Makes a place where instances wait known, so that they can make room.
+    pub(crate) fn idle(&self, idle: Idle) -> Arc<Idle> {
+        let idle = Arc::new(idle);
+        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|idle| idle.strong_count() > 0);
+        all.push(Arc::downgrade(&idle));
+        idle
+    }
+
+    /// Ends one instance that waits for a call, of the policy that has most of them. False if none waits.
+    pub(crate) fn make_room(&self) -> bool {
+        let all: Vec<_> = {
+            let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter_map(Weak::upgrade).collect()
+        };
+        all.iter().max_by_key(|idle| idle.waiting()).is_some_and(|idle| idle.end_one())
     }
 
     /// Other bounds make another store: a build that fails in the end must not have shrunk the one in use.

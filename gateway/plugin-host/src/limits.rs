@@ -5,8 +5,8 @@
 //! The goal: a looping guest must not hold up the other connections of its worker, and an innocent one must not be
 //! ended because the machine was busy. An epoch *trap* after 5 ms killed up to 325 of 80,000 innocent calls on a busy
 //! 2-core machine, after 100 ms none. So the two are separate: at a tick of the host's clock a guest that has run for a
-//! millisecond ends its turn (`YieldCustom` with tokio's `yield_now`; wasmtime's plain `Yield` wakes itself before the
-//! reactor is polled and made a 1 ms timer 22 ms late), which takes it off its worker ([`overtime`](crate::overtime))
+//! millisecond ends its turn (`YieldCustom`; wasmtime's plain `Yield` wakes itself before the reactor is polled and made a
+//! 1 ms timer 22 ms late), which takes it off its worker ([`overtime`](crate::overtime))
 //! and makes the clock tick each millisecond ([`clock`](crate::clock)). It is ended when either
 //!
 //! - it has run for the timeout. Time is charged at ticks, which only a running guest sees: a millisecond for one on a
@@ -16,9 +16,13 @@
 //!   only when a poll of the call did not finish it. With the timeout itself as the deadline, calls that had yielded
 //!   once behind twenty handshakes were ended on a busy machine (40 of 25,000, an unoptimised build).
 //!
+//! A guest that waits before each tick would never see one, and so never leave its worker nor be charged for anything. So
+//! turns count what a call has run on its worker in all, and off the workers it is charged when it waits, too.
+//!
 //! To wait for a response of outgoing HTTP counts as running does: how long that takes is for others to decide, and they
 //! must not hold a handshake for longer than a guest of its own accord. The look at the response comes before the look at
-//! the clock, so that one that is there is never late.
+//! the clock, so that one that is there is never late; and the wait is over when the response is there, not when a busy
+//! thread comes to see it (`imports/wasi/wake.rs`).
 
 use std::time::{Duration, Instant};
 
@@ -51,8 +55,8 @@ pub(crate) const PATIENCE: u32 = 10;
 /// What a policy may use: one call, and all together where it says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long the guest may run in one call, `configure` included where it runs within one; in milliseconds. Waits
-    /// do not count, but a call never takes more than ten times this by the wall clock.
+    /// How long the guest may run in one call; `configure`, where it runs within one, may as long before it. Waits do not
+    /// count, but both together never take more than ten times this by the wall clock.
     pub timeout: Duration,
     /// Bytes of linear memory, all memories of an instance together; at most 64 MiB.
     pub memory: usize,
@@ -97,8 +101,11 @@ pub(crate) struct Account {
     last_growth: usize,
     memory_refused: bool,
     table_elements: usize,
-    /// When the guest began to run, or went on after a wait. `None` before the first call.
+    /// When the guest began to run, or went on after a wait. `None` while it waits.
     going_since: Option<Instant>,
+    /// How long it ran before that, as the wall clock has it.
+    went: Duration,
+    /// What it is charged for.
     ran: Duration,
     /// For responses of others.
     waited: Duration,
@@ -115,6 +122,7 @@ impl Account {
             memory_refused: false,
             table_elements: 0,
             going_since: None,
+            went: Duration::ZERO,
             ran: Duration::ZERO,
             waited: Duration::ZERO,
             host_calls: 0,
@@ -126,6 +134,7 @@ impl Account {
     pub(crate) fn begin(&mut self) {
         self.memory_refused = false;
         self.going_since = Some(Instant::now());
+        self.went = Duration::ZERO;
         self.ran = Duration::ZERO;
         self.waited = Duration::ZERO;
         self.host_calls = 0;
@@ -176,14 +185,26 @@ impl Account {
         self.waited = self.waited.saturating_add(time);
     }
 
-    /// The guest goes on after a wait. While it waited the clock went on.
+    /// The guest may have to wait.
+    pub(crate) fn pause(&mut self) {
+        self.went = self.has_gone_for();
+        self.going_since = None;
+        self.ran = self.ran.saturating_add(overtime::ran().unwrap_or_default());
+    }
+
+    /// It goes on after that. While it waited the clock went on.
     pub(crate) fn go_on(&mut self) {
         self.going_since = Some(Instant::now());
     }
 
-    /// Whether the guest has just run for longer than a turn should take.
+    /// Whether the guest has run for longer than a turn should take.
     pub(crate) fn held_its_thread(&self) -> bool {
-        self.going_since.is_some_and(|since| since.elapsed() >= LONG_TURN)
+        self.has_gone_for() >= LONG_TURN
+    }
+
+    fn has_gone_for(&self) -> Duration {
+        let going = self.going_since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.went.saturating_add(going)
     }
 
     fn tick(&mut self) -> Result<UpdateDeadline, Stop> {
@@ -192,7 +213,7 @@ impl Account {
         if self.ran.saturating_add(self.waited) > self.limits.timeout {
             return Err(Stop::Time);
         }
-        if off_the_workers.is_none() && self.going_since.is_some_and(|since| since.elapsed() < clock::RUN) {
+        if off_the_workers.is_none() && self.has_gone_for() < clock::RUN {
             // It only happened to run just then.
             return Ok(UpdateDeadline::Continue(1));
         }
@@ -259,5 +280,26 @@ impl ResourceLimiter for Account {
 
     fn tables(&self) -> usize {
         128
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Once, each wait began a new turn, and one that did not even wait, too.
+    #[test]
+    fn a_turn_on_a_worker_is_over_however_often_the_guest_waits_in_it() {
+        let mut account = Account::new(Limits::default());
+        account.begin();
+        for _ in 0..5 {
+            let begun = Instant::now();
+            while begun.elapsed() < clock::RUN / 4 {
+                std::hint::spin_loop();
+            }
+            account.pause();
+            account.go_on();
+        }
+        assert!(matches!(account.tick(), Ok(UpdateDeadline::YieldCustom(1, _))));
     }
 }

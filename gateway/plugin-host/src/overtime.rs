@@ -1,6 +1,6 @@
 //! Where a call goes on that did not finish in its first turn: on threads of its own, behind everything else.
 //!
-//! `policy` runs each call through [`Overtime::run`]; `limits` says when a turn is over.
+//! `policy` runs each call through [`Overtime::run`]; `limits` says when a turn is over, [`queue`] whose the next one is.
 //!
 //! # Memo: why a long call leaves its worker
 //! A guest yields each millisecond, but a worker that gives it a turn whenever nothing else is ready is in the middle of
@@ -10,18 +10,24 @@
 //! a lower priority than the workers have. For the caller nothing differs: the future it waits for is the same, and ends
 //! the call if it is dropped.
 
+mod queue;
+
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::instrument::WithSubscriber;
+
+use self::queue::Queue;
+use crate::clock::RUN;
 
 /// Of the threads; workers have 0. One that a worker wakes beside waits for it, and still gets a tenth of a busy core.
 const NICE: libc::c_int = 10;
@@ -30,6 +36,7 @@ const NICE: libc::c_int = 10;
 pub(crate) struct Overtime {
     /// `None` only in `drop`.
     runtime: Option<Runtime>,
+    queue: Arc<Queue>,
 }
 
 /// The call is gone with the threads: the process is about to end.
@@ -44,20 +51,27 @@ thread_local! {
 
 impl Overtime {
     pub(crate) fn start() -> io::Result<Self> {
-        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self::with_threads(thread::available_parallelism().map_or(1, NonZeroUsize::get))
+    }
+
+    fn with_threads(threads: usize) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("policy-overtime")
             .on_thread_start(step_back)
+            // A turn takes a millisecond, so after each there may be a timer that is over, or a new call.
+            .event_interval(1)
+            .global_queue_interval(1)
             .enable_time()
             .build()?;
-        Ok(Self { runtime: Some(runtime) })
+        Ok(Self { runtime: Some(runtime), queue: Arc::new(Queue::new(threads)) })
     }
 
-    /// Polls `call` where it is as long as it ends or waits for others, and on threads of its own once a turn of its guest
-    /// was over. `is_long` is called then, and its value dropped when the call has ended.
+    /// Polls a call of `policy` where it is as long as it ends or waits for others, and on threads of its own once a turn of
+    /// its guest was over. `is_long` is called then, and its value dropped when the call has ended.
     pub(crate) async fn run<T, G>(
         &self,
+        policy: &str,
         mut call: Pin<Box<impl Future<Output = T> + Send + 'static>>,
         is_long: impl FnOnce() -> G,
     ) -> Result<T, Ended>
@@ -78,11 +92,24 @@ impl Overtime {
         }
         let runtime = self.runtime.as_ref().ok_or(Ended)?;
         let long = is_long();
+        let (queue, policy) = (Arc::clone(&self.queue), Arc::from(policy));
         let rest = async move {
+            let mut turn = None;
             let answer = poll_fn(|context| {
-                CHARGED.set(time_of_this_thread());
+                let waiting = turn.get_or_insert_with(|| queue.place(&policy));
+                let mut place = ready!(Pin::new(waiting).poll(context));
+                turn = None;
+                let begun = time_of_this_thread();
+                CHARGED.set(begun);
+                TURN_IS_OVER.set(false);
                 let polled = call.as_mut().poll(context);
                 CHARGED.set(None);
+                place.used(since(begun));
+                if polled.is_pending() && TURN_IS_OVER.get() {
+                    // Before the place is another's: a policy with one call is there too when that is decided.
+                    turn = Some(queue.place(&policy));
+                    context.waker().wake_by_ref();
+                }
                 polled
             });
             let answer = answer.await;
@@ -110,17 +137,32 @@ impl Drop for Overtime {
     }
 }
 
-/// A guest's turn ends: whoever polls it sees to others.
+/// A guest's turn ends. It wakes nobody: [`Overtime::run`] sees to others, and to the guest's next turn.
 pub(crate) async fn end_of_turn() {
-    TURN_IS_OVER.set(true);
-    tokio::task::yield_now().await;
+    let mut is_over = false;
+    poll_fn(|_| match std::mem::replace(&mut is_over, true) {
+        true => Poll::Ready(()),
+        false => {
+            TURN_IS_OVER.set(true);
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
-/// How long the guest has run since it was asked last, at a tick. Threads of their own may be put aside for most of the time
-/// between two ticks, so there the processor's time counts; `None` on a worker, where a tick says enough.
+/// How long the guest has run since this was asked last: at a tick, or when it waits. Threads of their own may be put aside
+/// for most of the time between two ticks, so there the processor's time counts; `None` on a worker, where a tick says
+/// enough.
 pub(crate) fn ran() -> Option<Duration> {
+    let before = CHARGED.get()?;
     let now = time_of_this_thread()?;
-    CHARGED.replace(CHARGED.get().map(|_| now)).map(|before| now.saturating_sub(before))
+    CHARGED.set(Some(now));
+    Some(now.saturating_sub(before))
+}
+
+/// What a turn took that began then. A machine that does not say so is told the time of a usual one.
+fn since(begun: Option<Duration>) -> Duration {
+    begun.zip(time_of_this_thread()).map_or(RUN, |(begun, now)| now.saturating_sub(begun))
 }
 
 fn time_of_this_thread() -> Option<Duration> {
@@ -137,5 +179,46 @@ fn step_back() {
     #[cfg(target_os = "linux")]
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A guest that needs so many turns, and counts them.
+    async fn guest(turns: u32, counted: Arc<AtomicU32>) {
+        for _ in 0..turns {
+            let begun = time_of_this_thread();
+            while since(begun) < Duration::from_micros(200) {
+                std::hint::spin_loop();
+            }
+            counted.fetch_add(1, Ordering::Relaxed);
+            end_of_turn().await;
+        }
+    }
+
+    /// Once, turns were the calls' and not the policies': 50 of these for each of the other.
+    #[tokio::test]
+    async fn a_policy_with_many_long_calls_leaves_others_their_share() {
+        let overtime = Arc::new(Overtime::with_threads(1).unwrap());
+        let (of_many, of_one) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let mut many = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let (overtime, counted) = (overtime.clone(), of_many.clone());
+            many.spawn(async move {
+                overtime.run("many", Box::pin(guest(u32::MAX, counted)), || ()).await.map_err(drop)
+            });
+        }
+        while of_many.load(Ordering::Relaxed) < 200 {
+            tokio::task::yield_now().await;
+        }
+        let before = of_many.load(Ordering::Relaxed);
+        let one = overtime.run("one", Box::pin(guest(100, of_one.clone())), || ()).await;
+        assert!(one.is_ok());
+        let meanwhile = of_many.load(Ordering::Relaxed) - before;
+        assert!(meanwhile < 1_000, "{meanwhile} turns for 100");
     }
 }

@@ -13,6 +13,7 @@
 //! of an interpreter; and each change of a configuration would compile a new component. So `configure` is called: a
 //! component that does not export it pays nothing, and where it is too slow, `reuse` pays for it once in many calls.
 
+mod hook;
 mod idle;
 mod measure;
 
@@ -22,11 +23,12 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
-use wasmtime::component::{Instance, Resource};
+use wasmtime::component::Instance;
 
-use self::idle::Idle;
+use self::hook::{Admit, Hook, Select, Validate};
+pub(crate) use self::idle::Idle;
 use crate::component::{Hooks, needed_grant};
-use crate::error::{CallError, LoadError, Stop, call_error};
+use crate::error::{CallError, LoadError, Stop, call_error, is_pool_full};
 use crate::grant::{self, Grant};
 use crate::http::HttpClient;
 use crate::imports::{State, Subject};
@@ -36,7 +38,7 @@ use crate::limits::{HANDLES, HOST_CALL_BYTES, Limits, PATIENCE, on_tick};
 use crate::overtime::Ended;
 use crate::plugin::Plugin;
 use crate::text::printable;
-use crate::verdict::{Decision, Validation, reason};
+use crate::verdict::{Decision, Validation};
 use crate::views::{Certificate, Certificates, ClientHello, Connection, PeerCertificate};
 
 #[derive(Debug, Clone)]
@@ -78,7 +80,7 @@ struct Shared {
     limits: Limits,
     /// A call holds a permit as long as it holds an instance.
     turns: Arc<Semaphore>,
-    idle: Option<Idle>,
+    idle: Option<Arc<Idle>>,
     ledger: Arc<Ledger>,
     key_value: Option<Arc<KeyValue>>,
     http: Option<Arc<dyn HttpClient>>,
@@ -99,14 +101,14 @@ impl Policy {
         if config.len() > CONFIG_BYTES {
             return Err(LoadError::ConfigTooLarge { size: config.len(), most: CONFIG_BYTES });
         }
+        let registry = plugin.host().registry();
         let idle = match instances {
             Instances::Fresh => None,
             Instances::Reuse { max_idle: 0, .. } | Instances::Reuse { calls: 0, .. } => {
                 return Err(LoadError::NoReuse);
             }
-            Instances::Reuse { max_idle, calls } => Some(Idle::new(max_idle, calls)),
+            Instances::Reuse { max_idle, calls } => Some(registry.idle(Idle::new(max_idle, calls))),
         };
-        let registry = plugin.host().registry();
         let ledger = registry.ledger(&name);
         let key_value = grants.contains(&Grant::KeyValue).then(|| registry.key_value(&name, key_value));
         let http = http.filter(|_| grants.contains(&Grant::Http));
@@ -179,22 +181,7 @@ impl Policy {
             certificates: Some(certificates),
             chain: Vec::new(),
         };
-        let (shared, turn) = (Arc::clone(&self.shared), self.turn().await?);
-        let call = Box::pin(async move {
-            let _ticking = shared.plugin.host().clock().tick();
-            let mut lease = shared.lease(turn, subject);
-            let answer = async {
-                let instance = shared.start(&mut lease).await?;
-                let guest = hook.load(&mut lease.store, &instance)?;
-                lease.begin();
-                guest.call_select(&mut lease.store, the_one(), the_one()).await
-            };
-            let answer = answer.await;
-            let answer = shared.settle(&mut lease, answer).and_then(Decision::from_guest)?;
-            shared.keep(lease);
-            Ok(answer)
-        });
-        self.within_bounds(call).await
+        self.call(Select(hook), subject).await
     }
 
     /// Whether the client's certificate is good enough. Accepts without attributes where the plugin does not export
@@ -215,22 +202,7 @@ impl Policy {
             certificates: Some(certificates),
             chain,
         };
-        let (shared, turn) = (Arc::clone(&self.shared), self.turn().await?);
-        let call = Box::pin(async move {
-            let _ticking = shared.plugin.host().clock().tick();
-            let mut lease = shared.lease(turn, subject);
-            let answer = async {
-                let instance = shared.start(&mut lease).await?;
-                let guest = hook.load(&mut lease.store, &instance)?;
-                lease.begin();
-                guest.call_validate(&mut lease.store, the_one(), the_one(), the_one()).await
-            };
-            let answer = answer.await;
-            let answer = shared.settle(&mut lease, answer).and_then(Validation::from_guest)?;
-            shared.keep(lease);
-            Ok(answer)
-        });
-        self.within_bounds(call).await
+        self.call(Validate(hook), subject).await
     }
 
     /// Whether a certificate may go live; the inner error is the policy's reason, printable, at most 256 bytes.
@@ -241,22 +213,23 @@ impl Policy {
     ) -> Result<Result<(), String>, CallError> {
         let Some(hook) = self.shared.plugin.exports().admit.clone() else { return Ok(Ok(())) };
         let subject = Subject { certificates: Some(certificates), ..Subject::default() };
+        self.call(Admit(hook, certificate), subject).await
+    }
+
+    /// One call, from its turn to its verdict.
+    async fn call<H: Hook>(&self, hook: H, subject: Subject) -> Result<H::Verdict, CallError> {
         let (shared, turn) = (Arc::clone(&self.shared), self.turn().await?);
         let call = Box::pin(async move {
             let _ticking = shared.plugin.host().clock().tick();
             let mut lease = shared.lease(turn, subject);
-            let lent = lease.store.data_mut().lend(certificate);
             let answer = async {
                 let instance = shared.start(&mut lease).await?;
-                let guest = hook.load(&mut lease.store, &instance)?;
-                lease.begin();
-                guest.call_admit(&mut lease.store, Resource::new_borrow(lent)).await
+                hook.call(&mut lease, &instance).await
             };
             let answer = answer.await;
-            let answer = shared.settle(&mut lease, answer)?;
-            lease.store.data_mut().give_back(lent);
+            let verdict = shared.settle(&mut lease, answer).and_then(H::verdict)?;
             shared.keep(lease);
-            Ok(answer.map_err(reason))
+            Ok(verdict)
         });
         self.within_bounds(call).await
     }
@@ -281,7 +254,7 @@ impl Policy {
         call: Pin<Box<impl Future<Output = Result<T, CallError>> + Send + 'static>>,
     ) -> Result<T, CallError> {
         let host = self.shared.plugin.host();
-        let running = host.overtime().run(call, || host.clock().run());
+        let running = host.overtime().run(self.name(), call, || host.clock().run());
         // Polls the call before the time: one that finishes in its first poll is never late (see `limits`).
         let limit = self.shared.limits.timeout;
         match tokio::time::timeout(limit.saturating_mul(PATIENCE), running).await {
@@ -295,7 +268,7 @@ impl Policy {
 impl Shared {
     /// An instance for one call: one that waits, or the makings of a new one.
     fn lease(&self, turn: OwnedSemaphorePermit, subject: Subject) -> Lease {
-        let waiting = self.idle.as_ref().and_then(Idle::take);
+        let waiting = self.idle.as_ref().and_then(|idle| idle.take());
         let mut lease = waiting.unwrap_or_else(|| self.new_lease());
         lease.store.data_mut().subject = subject;
         lease.calls = lease.calls.saturating_add(1);
@@ -304,6 +277,10 @@ impl Shared {
     }
 
     fn new_lease(&self) -> Lease {
+        Lease { store: self.new_store(), instance: None, calls: 0, turn: None }
+    }
+
+    fn new_store(&self) -> Store<State> {
         let state =
             State::new(self.limits, Arc::clone(&self.ledger), self.key_value.clone(), self.http.clone());
         let mut store = Store::new(self.plugin.host().engine(), state);
@@ -311,7 +288,7 @@ impl Shared {
         store.set_hostcall_fuel(HOST_CALL_BYTES);
         store.set_max_component_handles(HANDLES);
         store.epoch_deadline_callback(on_tick);
-        Lease { store, instance: None, calls: 0, turn: None }
+        store
     }
 
     /// The lease's instance, made and configured if it is not yet there.
@@ -319,8 +296,19 @@ impl Shared {
         if let Some(instance) = lease.instance {
             return Ok(instance);
         }
-        lease.begin();
-        let instance = self.plugin.linked().instantiate_async(&mut lease.store).await?;
+        let instance = loop {
+            lease.begin();
+            match self.plugin.linked().instantiate_async(&mut lease.store).await {
+                // Instances that wait for a call would be in the way of this one for as long as none comes.
+                Err(error) if is_pool_full(&error) && self.plugin.host().registry().make_room() => {
+                    let subject = std::mem::take(&mut lease.store.data_mut().subject);
+                    // The old one has what there was room for.
+                    lease.store = self.new_store();
+                    lease.store.data_mut().subject = subject;
+                }
+                made => break made?,
+            }
+        };
         if let Some(hook) = &self.plugin.exports().configure {
             let guest = hook.load(&mut lease.store, &instance)?;
             // Not there yet, in no instance: `Policy::new` has none to show, and a configuration that depends on
@@ -360,7 +348,7 @@ impl Shared {
     }
 
     /// Ends the instance of a call that went well, or lets it wait for another. After an error nothing comes here:
-    /// the lease is dropped where the error is returned.
+    /// the lease is dropped where the error is returned, or with the call that is not waited for any more.
     fn keep(&self, mut lease: Lease) {
         if let Some(idle) = &self.idle {
             lease.store.data_mut().subject = Subject::default();
@@ -387,14 +375,16 @@ impl Lease {
     }
 }
 
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // A call that was ended from without, by the wall clock or since nobody waits for it, has not come to `settle`.
+        self.store.data_mut().end_lines();
+    }
+}
+
 fn check_grants(plugin: &Plugin, grants: &[Grant]) -> Result<(), LoadError> {
     let missing = |import: &&String| needed_grant(import).is_some_and(|grant| !grants.contains(&grant));
     let Some(import) = plugin.imports().iter().find(missing) else { return Ok(()) };
     let all = [grants, plugin.grants()].concat();
     Err(LoadError::NotGranted { import: import.clone(), line: grant::line(&all) })
-}
-
-/// The handle of what exists once per call.
-fn the_one<T: 'static>() -> Resource<T> {
-    Resource::new_borrow(0)
 }

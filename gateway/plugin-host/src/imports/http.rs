@@ -579,3 +579,68 @@ impl Drop for Weight {
         self.purse.left.fetch_add(self.bytes, std::sync::atomic::Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Poll, Waker};
+    use std::time::{Duration, Instant};
+
+    use tokio::sync::oneshot;
+    use wasmtime::{AsContextMut, Engine, Store};
+
+    use super::super::wasi::wait;
+    use super::*;
+    use crate::http::{HttpError, HttpExchange, HttpRequest};
+    use crate::kept::Registry;
+    use crate::limits::Limits;
+
+    /// Answers one call when it is told to.
+    #[derive(Debug)]
+    struct Client(Mutex<Option<oneshot::Receiver<()>>>);
+
+    impl HttpClient for Client {
+        fn max_request_bytes(&self) -> usize {
+            0
+        }
+
+        fn max_response_bytes(&self) -> usize {
+            0
+        }
+
+        fn send(&self, _: HttpRequest) -> HttpExchange {
+            let told = self.0.lock().unwrap().take().unwrap();
+            Box::pin(async move { told.await.map(|()| Arc::default()).map_err(|_| HttpError::Broken) })
+        }
+    }
+
+    /// On a busy machine that once took the rest of the call's time, and the policy was ended for it.
+    #[tokio::test]
+    async fn a_guest_is_not_charged_for_the_time_until_its_thread_sees_a_response() {
+        let (answer, told) = oneshot::channel();
+        let limits = Limits { timeout: Duration::from_millis(500), ..Limits::default() };
+        let client = Arc::new(Client(Mutex::new(Some(told))));
+        let state = State::new(limits, Registry::default().ledger("under-test"), None, Some(client));
+        let mut store = Store::new(&Engine::default(), state);
+        let state = store.data_mut();
+        state.begin();
+        let mut request = Request::new(Fields::new(state.http.budget.weight()));
+        request.authority = Some("a.example".to_owned());
+        let request = Resource::new_own(state.http.requests.insert(request));
+        let Ok(Ok(exchange)) = state.handle(request, None) else { panic!("it was refused") };
+        let pollable = state.pollable(Ready::Response(exchange.rep()));
+        {
+            let begun = Instant::now();
+            let mut waiting = pin!(wait(store.as_context_mut(), vec![pollable]));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            answer.send(()).unwrap();
+            while begun.elapsed() <= limits.timeout {
+                std::thread::yield_now();
+            }
+            assert!(matches!(waiting.poll(&mut context), Poll::Ready(Ok(ready)) if ready == [0]));
+        }
+        assert!(!store.data().account.left_to_wait().is_zero());
+    }
+}

@@ -21,8 +21,9 @@
 //! is refused when it is linked.
 
 pub(super) mod streams;
+mod wake;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -35,6 +36,7 @@ use wasmtime::component::{
 use wasmtime::{Result, StoreContextMut};
 
 use self::streams::{InputStream, Lines, OutputStream};
+use self::wake::until_ready;
 use super::handles::Handles;
 use super::{START, State, http, nanoseconds_since_start};
 use crate::error::Stop;
@@ -259,10 +261,15 @@ impl State {
 }
 
 /// Sleeps until the first is ready, and says which are. The instance is the call's while it sleeps, and the call's
-/// wall clock goes on: nobody else waits, and not for long. To wait for others, with HTTP, counts as running does.
-async fn wait(mut store: StoreContextMut<'_, State>, pollables: Vec<Resource<Pollable>>) -> Result<Vec<u32>> {
+/// wall clock goes on: nobody else waits, and not for long. To wait for others, with HTTP, counts as running does, until
+/// they are ready.
+pub(super) async fn wait(
+    mut store: StoreContextMut<'_, State>,
+    pollables: Vec<Resource<Pollable>>,
+) -> Result<Vec<u32>> {
     let state = store.data_mut();
     state.account.host_call()?;
+    state.account.pause();
     let (mut first, mut for_others) = (None, false);
     for pollable in &pollables {
         match state.ready(pollable.rep())? {
@@ -282,7 +289,7 @@ async fn wait(mut store: StoreContextMut<'_, State>, pollables: Vec<Resource<Pol
             None => std::future::pending().await,
         }
     });
-    let ready = poll_fn(|context| {
+    let (ready, over) = until_ready(|context| {
         let state = store.data_mut();
         let mut now = Instant::now();
         match state.which(&pollables, now, context) {
@@ -296,12 +303,13 @@ async fn wait(mut store: StoreContextMut<'_, State>, pollables: Vec<Resource<Pol
         now = now.max(wake.unwrap_or(now));
         Poll::Ready(state.which(&pollables, now, context))
     })
-    .await?;
+    .await;
     let account = &mut store.data_mut().account;
     if for_others {
-        account.waited(begun.elapsed());
+        account.waited(over.saturating_duration_since(begun));
     }
     account.go_on();
+    let ready = ready?;
     if ready.is_empty() { Err(Stop::Time.into()) } else { Ok(ready) }
 }
 

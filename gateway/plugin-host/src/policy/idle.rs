@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::Lease;
 
 /// A bounded stack: the instance used last has the warmest memory.
-pub(super) struct Idle {
+pub(crate) struct Idle {
     waiting: Mutex<Vec<Lease>>,
     most: usize,
     calls: u32,
@@ -19,6 +19,16 @@ impl Idle {
 
     pub(super) fn take(&self) -> Option<Lease> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// False if none waits.
+    pub(crate) fn end_one(&self) -> bool {
+        self.take().is_some()
     }
 
     pub(super) fn forget(&self) {

@@ -66,6 +66,24 @@ async fn a_long_call_that_nobody_waits_for_any_more_ends() {
     }
 }
 
+/// A look for a certificate that is not there may wait, and once began a new turn when it did not.
+#[tokio::test]
+async fn a_guest_cannot_stay_on_its_worker_by_pretending_to_wait() {
+    let asking = "(loop $forever (call $find (i32.const 3072) (i32.const 9) (i32.const 128)) (br $forever))";
+    let limits = Limits { host_calls: u32::MAX, timeout: Duration::from_millis(500), ..Limits::default() };
+    let module = select_module(asking, &[pass(), crate::guest::data(3_072, b"a.example")].concat());
+    let policy = policy(&component(&["select"], &module), limited(limits)).await.unwrap();
+    let store = Store { empty: true, ..Store::default() };
+    let mut call = Box::pin(select_with(&policy, Hello::default(), store));
+    tokio::select! {
+        biased;
+        _ = &mut call => panic!("it had all its time on this thread"),
+        () = std::future::ready(()) => {}
+    }
+    let error = call.await.unwrap_err();
+    assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn a_loop_in_the_start_function_is_a_load_error() {
     let module = select_module("", &pass()).replacen(
@@ -83,7 +101,9 @@ async fn a_loop_in_the_start_function_is_a_load_error() {
 async fn waiting_for_a_disk_that_never_answers_ends_too() {
     let policy = policy(&selecting(FIND), brief()).await.unwrap();
     tokio::time::pause();
-    let error = select_with(&policy, Hello::naming("a.example"), Store { hangs: true }).await.unwrap_err();
+    let error = select_with(&policy, Hello::naming("a.example"), Store { hangs: true, ..Store::default() })
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), "timeout");
 }
 
@@ -199,7 +219,7 @@ async fn an_instance_too_many_is_told_so_and_an_abandoned_call_frees_its_own() {
     let hanging = policy.select(
         Arc::new(Socket),
         Arc::new(Hello::naming("a.example")),
-        Arc::new(Store { hangs: true }),
+        Arc::new(Store { hangs: true, ..Store::default() }),
     );
     let mut hanging = Box::pin(hanging);
     tokio::select! {
@@ -225,7 +245,7 @@ async fn a_policy_has_no_more_calls_under_way_than_its_own_turns() {
     let hanging = dawdling.select(
         Arc::new(Socket),
         Arc::new(Hello::naming("a.example")),
-        Arc::new(Store { hangs: true }),
+        Arc::new(Store { hangs: true, ..Store::default() }),
     );
     let mut hanging = Box::pin(hanging);
     tokio::select! {
@@ -252,8 +272,11 @@ async fn a_plugin_and_the_one_in_its_place_share_their_turns() {
         Policy::new(&plugin, limited(limits)).await.unwrap(),
         Policy::new(&plugin, limited(limits)).await.unwrap(),
     );
-    let hanging =
-        old.select(Arc::new(Socket), Arc::new(Hello::naming("a.example")), Arc::new(Store { hangs: true }));
+    let hanging = old.select(
+        Arc::new(Socket),
+        Arc::new(Hello::naming("a.example")),
+        Arc::new(Store { hangs: true, ..Store::default() }),
+    );
     let mut hanging = Box::pin(hanging);
     tokio::select! {
         biased;

@@ -1,6 +1,8 @@
 //! `instances = "reuse"`: kept between calls, never after an error.
 
-use handfast_plugin_host::{CallError, Instances, LoadError, Policy, PolicySettings, Verdict};
+use handfast_plugin_host::{
+    CallError, Host, HostSettings, Instances, LoadError, Policy, PolicySettings, Verdict,
+};
 
 use crate::guest::{component, decision, module, select_function};
 use crate::views::{Hello, Store, policy, select, select_with, settings};
@@ -69,6 +71,19 @@ async fn an_invalid_verdict_is_an_error_too() {
     assert_eq!(counted(&policy).await, 1);
     assert!(matches!(select(&policy).await, Err(CallError::InvalidVerdict(_))));
     assert_eq!(counted(&policy).await, 1);
+}
+
+/// Once, what waited for a call that never came had all of the pool, and every other policy was `busy` for ever.
+#[tokio::test]
+async fn instances_that_wait_make_room_for_calls() {
+    let host = Host::new(HostSettings { max_instances: 1, ..HostSettings::default() }).unwrap();
+    let plugin = host.load("under-test", &counting()).unwrap();
+    let reusing = Policy::new(&plugin, reusing(1, 100)).await.unwrap();
+    assert_eq!((counted(&reusing).await, counted(&reusing).await), (1, 2));
+    let other = PolicySettings { name: "other".into(), ..settings() };
+    let other = Policy::new(&plugin, other).await.unwrap();
+    assert_eq!(counted(&other).await, 1);
+    assert_eq!((counted(&reusing).await, counted(&other).await, counted(&reusing).await), (1, 1, 1));
 }
 
 #[tokio::test]

@@ -98,6 +98,27 @@ async fn a_runtime_that_gives_up_is_a_trap_with_its_last_words() {
     assert_eq!(trap.said.as_deref(), Some("panic: no such tenant; goroutine 1"));
 }
 
+/// By then nothing of the call runs any more.
+#[tokio::test(flavor = "current_thread")]
+async fn a_line_without_an_end_is_logged_when_the_wall_clock_ends_the_call() {
+    let body = r#"
+        (drop (call $fd_write (i32.const 1) (i32.const 3584) (i32.const 1) (i32.const 128)))
+        (i64.store (i32.const 3640) (i64.const -1))
+        (i32.store (i32.const 3632) (i32.const 1))
+        (drop (call $poll_oneoff (i32.const 3616) (i32.const 3200) (i32.const 1) (i32.const 128)))"#;
+    let limits = Limits { timeout: Duration::from_millis(10), ..Limits::default() };
+    let settings = PolicySettings { limits, ..settings() };
+    let policy = policy(&of_preview1(body, b"asking the"), settings).await.unwrap();
+    tokio::time::pause();
+    let text = logged(async {
+        let error = select(&policy).await.unwrap_err();
+        assert_eq!(error.kind(), "timeout");
+        Ok::<_, CallError>(())
+    })
+    .await;
+    assert!(text.contains("asking the"), "{text}");
+}
+
 /// One subscription to the monotonic clock, at 3072: user data, the tag 0, the clock 1, the time, precision, flags.
 fn sleep(nanoseconds: u64) -> Vec<u8> {
     let subscription = [[0; 8], [0; 8], [1, 0, 0, 0, 0, 0, 0, 0], nanoseconds.to_le_bytes(), [0; 8], [0; 8]];
