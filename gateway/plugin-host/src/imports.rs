@@ -188,7 +188,7 @@ impl certificates::Host for State {
         }
         let mut found = store.find(&name);
         if found.is_empty() {
-            self.account.pause();
+            self.account.pause().await;
             let is_news = store.refresh(&name).await;
             self.account.go_on();
             if is_news {

@@ -17,7 +17,8 @@
 //!   once behind twenty handshakes were ended on a busy machine (40 of 25,000, an unoptimised build).
 //!
 //! A guest that waits before each tick would never see one, and so never leave its worker nor be charged for anything. So
-//! turns count what a call has run on its worker in all, and off the workers it is charged when it waits, too.
+//! turns count what a call has run on its worker in all, a wait after a long one ends it, and off the workers a guest is
+//! charged when it waits, too.
 //!
 //! To wait for a response of outgoing HTTP counts as running does: how long that takes is for others to decide, and they
 //! must not hold a handshake for longer than a guest of its own accord. The look at the response comes before the look at
@@ -185,11 +186,15 @@ impl Account {
         self.waited = self.waited.saturating_add(time);
     }
 
-    /// The guest may have to wait.
-    pub(crate) fn pause(&mut self) {
+    /// The guest may have to wait. One that has had a long turn until then goes on elsewhere.
+    pub(crate) async fn pause(&mut self) {
         self.went = self.has_gone_for();
         self.going_since = None;
-        self.ran = self.ran.saturating_add(overtime::ran().unwrap_or_default());
+        match overtime::ran() {
+            Some(ran) => self.ran = self.ran.saturating_add(ran),
+            None if self.held_its_thread() => end_of_turn().await,
+            None => {}
+        }
     }
 
     /// It goes on after that. While it waited the clock went on.
@@ -285,7 +290,24 @@ impl ResourceLimiter for Account {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
+
+    fn run_for(time: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Whether that ended its turn.
+    fn waits(account: &mut Account) -> bool {
+        let ended = pin!(account.pause()).poll(&mut Context::from_waker(Waker::noop())) == Poll::Pending;
+        account.go_on();
+        ended
+    }
 
     /// Once, each wait began a new turn, and one that did not even wait, too.
     #[test]
@@ -293,13 +315,17 @@ mod tests {
         let mut account = Account::new(Limits::default());
         account.begin();
         for _ in 0..5 {
-            let begun = Instant::now();
-            while begun.elapsed() < clock::RUN / 4 {
-                std::hint::spin_loop();
-            }
-            account.pause();
-            account.go_on();
+            run_for(clock::RUN / 4);
+            waits(&mut account);
         }
         assert!(matches!(account.tick(), Ok(UpdateDeadline::YieldCustom(1, _))));
+    }
+
+    #[test]
+    fn a_guest_that_waits_before_each_tick_leaves_its_worker_too() {
+        let mut account = Account::new(Limits::default());
+        account.begin();
+        run_for(LONG_TURN);
+        assert!(waits(&mut account));
     }
 }

@@ -594,7 +594,7 @@ mod tests {
     use super::*;
     use crate::http::{HttpError, HttpExchange, HttpRequest};
     use crate::kept::Registry;
-    use crate::limits::Limits;
+    use crate::limits::{HANDLES, Limits};
 
     /// Answers one call when it is told to.
     #[derive(Debug)]
@@ -642,5 +642,18 @@ mod tests {
             assert!(matches!(waiting.poll(&mut context), Poll::Ready(Ok(ready)) if ready == [0]));
         }
         assert!(!store.data().account.left_to_wait().is_zero());
+    }
+
+    #[tokio::test]
+    async fn a_guest_waits_for_so_many_things_at_once() {
+        let state = State::new(Limits::default(), Registry::default().ledger("under-test"), None, None);
+        let mut store = Store::new(&Engine::default(), state);
+        for (count, good) in [(HANDLES, true), (HANDLES + 1, false)] {
+            let state = store.data_mut();
+            state.begin();
+            let ready = state.ready_now().rep();
+            let pollables = (0..count).map(|_| Resource::new_borrow(ready)).collect();
+            assert_eq!(wait(store.as_context_mut(), pollables).await.is_ok(), good, "{count}");
+        }
     }
 }

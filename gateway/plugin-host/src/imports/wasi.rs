@@ -40,6 +40,7 @@ use self::wake::until_ready;
 use super::handles::Handles;
 use super::{START, State, http, nanoseconds_since_start};
 use crate::error::Stop;
+use crate::limits::HANDLES;
 
 const PACKAGES: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
@@ -269,7 +270,11 @@ pub(super) async fn wait(
 ) -> Result<Vec<u32>> {
     let state = store.data_mut();
     state.account.host_call()?;
-    state.account.pause();
+    if pollables.len() > HANDLES {
+        // Each handle any number of times: to look at 260,000 takes milliseconds that no tick interrupts.
+        return Err(Stop::Misuse("`poll` waits for at most 4,096 things at once").into());
+    }
+    state.account.pause().await;
     let (mut first, mut for_others) = (None, false);
     for pollable in &pollables {
         match state.ready(pollable.rep())? {
