@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Engine;
 
 use crate::error::LoadError;
+use crate::priority::step_back;
 use crate::text::printable;
 
 /// The program that compiles, and how it is asked to: two more arguments follow, the bytes of memory and the seconds of
@@ -248,12 +249,11 @@ fn bound_this_process(memory: u64, seconds: u64) -> io::Result<()> {
     // SIGXCPU at the soft limit, SIGKILL at the hard one.
     limit(libc::RLIMIT_CPU, seconds, seconds.saturating_add(1))?;
     limit(libc::RLIMIT_CORE, 0, 0)?;
-    // SAFETY: plain system calls without pointers. Whether they succeed changes nothing that is relied on: to end with
-    // the gateway, and to leave the processors to its workers.
+    step_back();
+    // SAFETY: a plain system call without pointers. To end with the gateway; nothing that is relied on changes where it fails.
+    #[cfg(target_os = "linux")]
     unsafe {
-        #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
     }
     // Where memory runs out for all, this process goes before the gateway does.
     #[cfg(target_os = "linux")]

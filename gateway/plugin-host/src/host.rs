@@ -33,6 +33,7 @@ use crate::kept::Registry;
 use crate::limits::{MAX_MEMORY, TABLE_ELEMENTS};
 use crate::overtime::Overtime;
 use crate::plugin::Plugin;
+use crate::priority::behind_the_workers;
 
 #[derive(Debug, Clone)]
 pub struct HostSettings {
@@ -100,9 +101,11 @@ impl Host {
 
     /// Compiles (or finds in the cache), checks and links a component. `name` is for messages.
     ///
-    /// Blocks for milliseconds (a small component) to seconds (an interpreter): never on a worker.
+    /// Blocks for milliseconds (a small component) to seconds (an interpreter): never on a worker. The work is done behind
+    /// the workers, which it would else keep waiting for milliseconds wherever they have a processor in common.
     pub fn load(&self, name: &str, bytes: &[u8]) -> Result<Plugin, LoadError> {
-        self.load_by(self.shared.compiler.as_ref(), name, bytes)
+        let load = || self.load_by(self.shared.compiler.as_ref(), name, bytes);
+        behind_the_workers("policy-load", load)
     }
 
     /// The same for a component that came with the program: compiled in this process, whatever the settings say.

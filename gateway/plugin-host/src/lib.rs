@@ -33,6 +33,7 @@ mod log_rate;
 mod overtime;
 mod plugin;
 mod policy;
+mod priority;
 mod text;
 mod verdict;
 pub mod views;

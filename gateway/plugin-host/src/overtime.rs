@@ -28,9 +28,7 @@ use tracing::instrument::WithSubscriber;
 
 use self::queue::Queue;
 use crate::clock::RUN;
-
-/// Of the threads; workers have 0. One that a worker wakes beside waits for it, and still gets a tenth of a busy core.
-const NICE: libc::c_int = 10;
+use crate::priority::step_back;
 
 /// Ends its threads when dropped, at their next yield.
 pub(crate) struct Overtime {
@@ -173,15 +171,6 @@ fn time_of_this_thread() -> Option<Duration> {
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0;
     let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
     (!failed).then(|| Duration::new(seconds, nanoseconds))
-}
-
-fn step_back() {
-    // SAFETY: a plain system call without pointers; 0 is the calling thread. Where it fails, long calls are as important
-    // as others, which changes nothing that is relied on.
-    #[cfg(target_os = "linux")]
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
-    }
 }
 
 #[cfg(test)]
