@@ -2,7 +2,7 @@
 //!
 //! What a hook is given and may answer is said once, in the comments of the WIT, where bindings carry it to authors. The
 //! page is the same text for people who read before they write: [`described`] finds what there is, [`page`] lays it out,
-//! [`prose`] makes Markdown of comments, [`signature`] writes types. It is committed, since it is read where nothing runs;
+//! [`prose`] makes Markdown of comments, [`signature`] writes types, [`example`] names policies that are there. It is committed, since it is read where nothing runs;
 //! a test here, and so `cargo xtask test`, fails when it is not what the WIT says, or something in the WIT has no comment.
 //!
 //! `wit-bindgen markdown` was not taken: it knows neither what a grant is nor which interface is a hook, and is one more
@@ -17,6 +17,7 @@ use wit_parser::{PackageId, Resolve};
 use crate::root;
 
 mod described;
+mod example;
 mod page;
 mod prose;
 mod signature;
@@ -45,7 +46,7 @@ fn page() -> Result<String> {
     let (resolve, package) = parse(&root().join(SOURCE))?;
     let uncommented = described::uncommented(&resolve, package)?;
     ensure!(uncommented.is_empty(), "{SOURCE} has no comment on {}", uncommented.join(", "));
-    page::write(&resolve, package)
+    page::write(&resolve, package, &example::whole(&root())?)
 }
 
 fn parse(folder: &Path) -> Result<(Resolve, PackageId)> {
@@ -93,6 +94,6 @@ mod tests {
         let mut resolve = Resolve::default();
         let text = "package a:b@1.0.0; interface lost {} world imports {} world policy {}";
         let package = resolve.push_str("a.wit", text).unwrap();
-        assert!(page::write(&resolve, package).unwrap_err().to_string().contains("`lost`"));
+        assert!(page::write(&resolve, package, "").unwrap_err().to_string().contains("`lost`"));
     }
 }

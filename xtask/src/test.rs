@@ -16,12 +16,15 @@ mod prepare;
 /// How long the parsers are fuzzed: enough to notice what a change broke, since the corpus is kept between runs.
 const FUZZ_SECONDS: u64 = 10;
 
+/// The tests whose name contains this also build the policies of all languages, and compare them.
+const LANGUAGES: &str = "languages";
+
 /// Runs everything, or only the behaviour tests whose name contains `filter`.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
-    prepare::programs()?;
+    prepare::programs(filter)?;
     if let Some(filter) = filter {
         step("guests", || plugins::build_all(plugins::GUESTS).map(|_| ()))?;
-        if filter == "languages" {
+        if filter == LANGUAGES {
             step("languages", policies_in_all_languages)?;
         }
         return behaviour(Some(filter));

@@ -1,4 +1,6 @@
-//! How the page is laid out: contents, hooks, what they look at, what can be imported, worlds.
+//! How the page is laid out: contents, an example, hooks, what they look at, what can be imported, worlds.
+//!
+//! A table is for what is short; what says more than a line of a cell is a list.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +10,18 @@ use wit_parser::{
 };
 
 use super::described::{Described, Part, Role, functions, interfaces, methods, parts, types};
-use super::prose::{Anchors, first_sentence};
-use super::signature;
+use super::prose::{Anchors, first_clause};
+use super::{example, signature};
 
-/// The page.
-pub(super) fn write(resolve: &Resolve, package: PackageId) -> Result<String> {
+/// What a cell of a table holds, in characters.
+const CELL: usize = 100;
+
+/// The page. `example` is a section of its own behind the contents.
+pub(super) fn write(resolve: &Resolve, package: PackageId, example: &str) -> Result<String> {
     let interfaces = interfaces(resolve, package)?;
     let anchors = anchors(resolve, package, &interfaces)?;
     let page = Page { resolve, package, interfaces, anchors };
-    let mut text = page.head();
+    let mut text = page.head() + example;
     for interface in &page.interfaces {
         text.push_str(&page.interface(interface));
     }
@@ -95,9 +100,9 @@ struct Page<'a> {
 impl Page<'_> {
     fn head(&self) -> String {
         let package = &self.resolve.packages[self.package];
-        let exports = self.contents(&["interface", "", "in it"], Role::Export);
-        let types = self.contents(&["interface", "", "in it"], Role::Types);
-        let imports = self.contents(&["interface", "", "granted by", "in it"], Role::Import);
+        let exports = self.contents(&["interface", ""], Role::Export);
+        let types = self.contents(&["interface", ""], Role::Types);
+        let imports = self.contents(&["interface", "", "granted by"], Role::Import);
         let about = self.anchors.block(comment(&package.docs), "");
         let name = &package.name;
         format!(
@@ -109,9 +114,7 @@ impl Page<'_> {
              What a policy exports, any of it:\n\n{exports}\n\
              What it is given to look at:\n\n{types}\n\
              What it may import. A policy that imports what it was not granted is refused when it is loaded, with the line \
-             to add to its\ntable in the [configuration](../configuration.md#policy):\n\n{imports}\n\
-             Outgoing HTTP, which is `wasi:http`, is granted with a list of hosts: \
-             [world `granted-imports`](#world-granted-imports) says how.\n\n\
+             to add to its\ntable in the [configuration](../configuration.md#policy):\n\n{imports}{HTTP}\n\
              [Worlds](#worlds) are what generators of bindings start from.\n\n",
         )
     }
@@ -125,30 +128,35 @@ impl Page<'_> {
             let Described { role, name, interface } = described;
             let mut cells = vec![
                 format!("[`{name}`](#{})", anchor(&described.heading())),
-                self.anchors.cell(&first_sentence(comment(&interface.docs)), ""),
+                self.anchors.cell(&first_clause(comment(&interface.docs)), ""),
             ];
             match role {
                 Role::Export | Role::Types => {}
                 Role::Import => cells.push("always there".to_owned()),
                 Role::Granted => cells.push(format!("`grants = [\"{name}\"]`")),
             }
-            cells.push(self.inside(interface));
             cells
         });
         table(columns, rows)
     }
 
+    /// Where to go on within an interface that is longer than a screen.
     fn inside(&self, interface: &Interface) -> String {
         let functions = functions(interface).map(|it| (it.name.as_str(), function_heading(it)));
         let types = types(self.resolve, interface).map(|(name, it)| (name, type_heading(name, it)));
         let links =
             functions.chain(types).map(|(name, heading)| format!("[`{name}`](#{})", anchor(&heading)));
-        links.collect::<Vec<_>>().join(" ")
+        match links.collect::<Vec<_>>() {
+            links if links.len() > 3 => format!("In it: {}.\n\n", links.join(", ")),
+            _ => String::new(),
+        }
     }
 
     fn interface(&self, described: &Described<'_>) -> String {
         let (heading, interface) = (described.heading(), described.interface);
         let mut text = self.section("##", &heading, &interface.docs, &interface.stability);
+        text.push_str(&self.inside(interface));
+        text.push_str(&example::uses(described.name).unwrap_or_default());
         for function in functions(interface) {
             text.push_str(&self.function(function));
         }
@@ -194,40 +202,53 @@ impl Page<'_> {
         let here = anchor(&heading);
         let text = self.section("###", &heading, &definition.docs, &definition.stability);
         let parts = parts(self.resolve, &definition.kind);
-        let row = |part: &Part<'_>| {
-            let of = part.of.as_deref().map(|of| self.anchors.of_type(of)).unwrap_or_default();
-            (format!("`{}`", part.name), of, self.anchors.cell(comment(part.docs), &here))
-        };
-        let table = match definition.kind {
-            TypeDefKind::Resource => table(
-                &["method", "answer", ""],
-                methods(interface, id).map(|method| self.method(method, &here)),
-            ),
-            TypeDefKind::Record(_) => table(
-                &["field", "type", ""],
-                parts.iter().map(row).map(|(name, of, about)| vec![name, of, about]),
-            ),
-            TypeDefKind::Variant(_) if parts.iter().any(|part| part.of.is_some()) => table(
-                &["case", "with", ""],
-                parts.iter().map(row).map(|(name, of, about)| vec![name, of, about]),
-            ),
+        let entries = || parts.iter().map(|part| self.part(part));
+        let inside = match definition.kind {
+            TypeDefKind::Resource => {
+                let methods = methods(interface, id).map(|method| self.method(method));
+                self.entries("method", "answer", methods.collect(), &here)
+            }
+            TypeDefKind::Record(_) => self.entries("field", "type", entries().collect(), &here),
             TypeDefKind::Variant(_) | TypeDefKind::Enum(_) | TypeDefKind::Flags(_) => {
-                table(&["case", ""], parts.iter().map(row).map(|(name, _, about)| vec![name, about]))
+                self.entries("case", "with", entries().collect(), &here)
             }
             _ => format!("```wit\ntype {name} = {}\n```\n", signature::kind(self.resolve, &definition.kind)),
         };
-        format!("{text}{table}\n")
+        format!("{text}{inside}\n")
     }
 
-    fn method(&self, method: &Function, here: &str) -> Vec<String> {
+    fn part(&self, part: &Part<'_>) -> Entry {
+        let of = part.of.as_deref().map(|of| self.anchors.of_type(of)).unwrap_or_default();
+        Entry { name: format!("`{}`", part.name), of, about: comment(part.docs).to_owned() }
+    }
+
+    fn method(&self, method: &Function) -> Entry {
         let parameters = signature::parameters(self.resolve, method);
         let name = match parameters.as_slice() {
             [] => format!("`{}`", method.item_name()),
             _ => format!("`{}({})`", method.item_name(), parameters.join(", ")),
         };
         let result = method.result.map(|of| self.anchors.of_type(&signature::of_type(self.resolve, &of)));
-        let about = self.anchors.cell(comment(&method.docs), here) + &since(&method.stability);
-        vec![name, result.unwrap_or_default(), about]
+        let about = format!("{}{}", comment(&method.docs), since(&method.stability));
+        Entry { name, of: result.unwrap_or_default(), about }
+    }
+
+    /// A table, or a list where one of them has more to say than fits into a cell.
+    fn entries(&self, what: &str, of: &str, entries: Vec<Entry>, here: &str) -> String {
+        if entries.iter().any(|entry| entry.about.chars().count() > CELL) {
+            let items = entries.iter().map(|Entry { name, of, about }| {
+                let head = if of.is_empty() { name.clone() } else { format!("{name}: {of}") };
+                self.anchors.item(&format!("**{head}**"), about, here)
+            });
+            return items.collect();
+        }
+        let has_of = entries.iter().any(|entry| !entry.of.is_empty());
+        let columns: &[&str] = if has_of { &[what, of, ""] } else { &[what, ""] };
+        let rows = entries.into_iter().map(|Entry { name, of, about }| {
+            let about = self.anchors.cell(&about, here);
+            if has_of { vec![name, of, about] } else { vec![name, about] }
+        });
+        table(columns, rows)
     }
 
     fn worlds(&self) -> String {
@@ -259,6 +280,18 @@ impl Page<'_> {
     }
 }
 
+/// The row of the one import that is not of this package.
+const HTTP: &str = "| [`wasi:http`](#world-granted-imports) | Calls of hosts on a list: `outgoing-handler` and `types` of \
+    0.2, within [bounds](http.md). | `grants = [{ http = [\"keys.example.com\"] }]` |\n";
+
+/// A method, a field or a case, before it is known how it is shown.
+struct Entry {
+    name: String,
+    /// The type that goes with it; empty without one.
+    of: String,
+    about: String,
+}
+
 fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut text = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
     for row in rows {
@@ -278,6 +311,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_longer_than_a_cell_makes_a_list_of_them() {
+        let mut resolve = Resolve::default();
+        let long = "word ".repeat(40);
+        let text = format!(
+            "package a:b@1.0.0;
+            interface log {{ resource line {{
+                /// Short.
+                length: func() -> u32;
+                /// {long}
+                text: func(start: u32) -> string; }} }}
+            world imports {{ import log; }}
+            world policy {{ include imports; }}"
+        );
+        let package = resolve.push_str("a.wit", &text).unwrap();
+        let page = write(&resolve, package, "").unwrap();
+        assert!(
+            page.contains("- **`length`: `u32`** Short.\n- **`text(start: u32)`: `string`** word"),
+            "{page}"
+        );
+        assert!(page.lines().all(|line| line.chars().count() < 200), "{page}");
+    }
+
+    #[test]
     fn a_world_tells_what_must_be_granted() {
         let mut resolve = Resolve::default();
         let text = "/// Package.
@@ -289,10 +345,13 @@ mod tests {
             world imports { import things; import log; }
             world policy { include imports; import store; export select; }";
         let package = resolve.push_str("a.wit", text).unwrap();
-        let page = write(&resolve, package).unwrap();
+        let page = write(&resolve, package, "## A whole policy\n\n").unwrap();
         for part in [
-            "| [`log`](#import-log) |  | always there | [`write`](#function-write) |",
-            "| [`store`](#import-store) |  | `grants = [\"store\"]` | [`put`](#function-put) |",
+            "| [`log`](#import-log) |  | always there |",
+            "| [`store`](#import-store) |  | `grants = [\"store\"]` |",
+            "| [`wasi:http`](#world-granted-imports) |",
+            "## A whole policy\n\n## Export `select`",
+            "Examples: [a canary in Rust]",
             "## Export `select`",
             "| `at(index: u32)` | [`option<thing>`](#resource-thing) |",
             "put: func(it: borrow<thing>) -> result<_, string>",

@@ -73,6 +73,12 @@ impl Anchors {
         self.linked(&words.join(" "), here).replace('|', "\\|")
     }
 
+    /// A whole comment as an item of a list, behind what it is about.
+    pub(super) fn item(&self, head: &str, comment: &str, here: &str) -> String {
+        let words: Vec<&str> = comment.split_whitespace().collect();
+        wrapped(&format!("- {head} {}", self.linked(&words.join(" "), here)), "  ")
+    }
+
     fn linked(&self, text: &str, here: &str) -> String {
         let parts = text.split('`').enumerate().map(|(number, part)| {
             if number % 2 == 0 {
@@ -87,12 +93,12 @@ impl Anchors {
     }
 }
 
-/// What the first sentence of a comment says.
-pub(super) fn first_sentence(comment: &str) -> String {
+/// What a comment says before it goes into details: its first sentence, up to a colon.
+pub(super) fn first_clause(comment: &str) -> String {
     let paragraph: Vec<&str> = comment.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let paragraph = paragraph.join(" ");
-    match paragraph.split_once(". ") {
-        Some((sentence, _)) => format!("{sentence}."),
+    match [". ", ": "].iter().filter_map(|end| paragraph.find(end)).min() {
+        Some(end) => format!("{}.", paragraph.get(..end).unwrap_or_default()),
         None => paragraph,
     }
 }
@@ -223,7 +229,10 @@ mod tests {
             "One two.\n\n- three four\n- five\n\n```wit\nworld a {\n    b\n}\n```\n\nsix\n"
         );
         assert_eq!(anchors().cell("one\ntwo |\n\nthree", ""), "one two \\| three");
-        assert_eq!(first_sentence("One\ntwo. Three.\n\nFour."), "One two.");
+        assert_eq!(anchors().item("`a`", "one\n\ntwo `log`", ""), "- `a` one two [`log`](#import-log)\n");
+        assert_eq!(first_clause("One\ntwo. Three.\n\nFour."), "One two.");
+        assert_eq!(first_clause("One\ntwo: three. Four."), "One two.");
+        assert_eq!(first_clause("One."), "One.");
     }
 
     #[test]
