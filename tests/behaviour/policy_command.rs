@@ -77,6 +77,14 @@ fn from_nothing_to_a_tested_component(language: &str) {
     assert_eq!(fact("size"), format!("{size} bytes"));
     let inspected = good(desk.handfast(&["policy", "inspect", "tls13-only/policy.wasm"]));
     assert!(built.ends_with(&inspected), "{built}\n{inspected}");
+    let json = good(desk.handfast(&["policy", "inspect", "--json", "tls13-only/policy.wasm"]));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["hooks"], serde_json::json!(["select", "configure"]));
+    assert_eq!((&json["size_bytes"], &json["refused"]), (&size.into(), &serde_json::Value::Null));
+    let stubs = json["stubs"].as_array().expect("a list");
+    let is_interpreted = ["javascript", "python"].contains(&language);
+    assert_eq!(!stubs.is_empty(), is_interpreted, "{json}");
+    assert_eq!(inspected.contains("without files, sockets or environment"), is_interpreted, "{inspected}");
 
     let component = "tls13-only/policy.wasm";
     let cases = "tls13-only/cases.toml";
@@ -105,6 +113,32 @@ fn a_case_that_fails_says_what_was_expected_and_what_was_found() {
     let finished = desk.handfast(&["policy", "test", "policy.wasm", "--cases", "cases.toml"]);
     assert_eq!(finished.code, RUNTIME, "{}", finished.stderr);
     desk.snapshot("policy_test_failures", &finished);
+}
+
+/// Once, each case repeated what `configure` said.
+#[test]
+fn settings_that_a_policy_refuses_are_told_once_with_where_they_stand() {
+    let desk = Desk::new();
+    fs::copy(plugin("tenant"), desk.path().join("policy.wasm")).expect("a plugin is copied");
+    let cases = "[[case]]\nname = \"one\"\nexpect = { verdict = \"pass\" }\n
+        [[case]]\nname = \"two\"\nexpect = { verdict = \"pass\" }\n
+        [[case]]\nname = \"three\"\nexpect = { verdict = \"refuse-config\", reason = \"*\" }\n";
+    let mut told = String::new();
+    for settings in ["", "[policy]\nconfig = { tenant = 1 }\n"] {
+        desk.write("cases.toml", &format!("{settings}{cases}"));
+        let finished = desk.handfast(&["policy", "test", "policy.wasm", "--cases", "cases.toml"]);
+        assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+        told += &format!("{}{}", finished.stdout, finished.stderr);
+    }
+    for arguments in [&["--cases", "cases.toml"][..], &[]] {
+        let finished = desk.handfast(&[&["policy", "bench", "policy.wasm"], arguments].concat());
+        assert_ne!(finished.code, Some(0), "{}", finished.stdout);
+        told += &finished.stderr;
+    }
+    fs::remove_file(desk.path().join("cases.toml")).expect("a file is removed");
+    told += &desk.handfast(&["policy", "bench", "policy.wasm"]).stderr;
+    let finished = Finished { code: RUNTIME, stdout: String::new(), stderr: told };
+    desk.snapshot("policy_test_refused_settings", &finished);
 }
 
 #[test]
@@ -217,6 +251,14 @@ fn a_language_without_an_sdk_and_a_name_that_is_none_are_wrong_usage() {
     let finished = desk.handfast(&["policy", "new", "--language", "pyhton", "x"]);
     assert_eq!(finished.code, USAGE);
     desk.snapshot("policy_new_unknown_language", &finished);
+    let finished = desk.handfast(&["policy", "new", "--language", "cpp", "x"]);
+    assert_eq!(finished.code, USAGE);
+    desk.snapshot("policy_new_near_c", &finished);
+    for word in ["ts", "typescript", "js"] {
+        let finished = desk.handfast(&["policy", "new", "--language", word, word]);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        assert!(desk.path().join(word).join("policy.ts").is_file(), "{word}");
+    }
     let finished = desk.handfast(&["policy", "new", "--language", "c", "My_Policy"]);
     assert_eq!(finished.code, USAGE);
     desk.snapshot("policy_new_bad_name", &finished);
@@ -292,13 +334,53 @@ fn a_build_runs_nothing_of_the_folder_that_one_happens_to_be_in() {
 fn a_rust_without_the_target_says_how_to_add_it() {
     let desk = Desk::new();
     desk.handfast(&["policy", "new", "--language", "rust", "mine"]);
-    desk.stub("cargo", "exit 101");
+    desk.stub("cargo", "[ $1 = build ] && echo compiling >&2; exit 101");
     desk.stub("rustc", "echo /nonexistent/lib");
-    let mut command = desk.command(&["policy", "build", "mine"]);
+    let mut told = String::new();
+    for has_rustup in [false, true] {
+        if has_rustup {
+            desk.stub("rustup", "exit 1");
+        }
+        let mut command = desk.command(&["policy", "build", "mine"]);
+        command.env("PATH", desk.path().join("stubs"));
+        let finished = finish(command);
+        assert_eq!(finished.code, RUNTIME);
+        told += &finished.stderr;
+    }
+    assert!(!told.contains("compiling"), "{told}");
+    desk.snapshot("policy_build_no_target", &Finished { code: RUNTIME, stdout: String::new(), stderr: told });
+}
+
+#[test]
+fn a_toolchain_that_is_too_old_is_told_before_it_compiles() {
+    let desk = Desk::new();
+    let modules = desk.path().join("javascript/node_modules");
+    let mut told = String::new();
+    for (language, program, says) in [
+        ("rust", "cargo", "cargo 1.63.0 (fd9c4297c 2022-07-01)"),
+        ("c", "zig", "0.9.1"),
+        ("go", "go", "go version go1.22.1 linux/amd64"),
+        ("javascript", "node", "v16.20.2"),
+        ("python", "python3", "Python 3.9.2"),
+    ] {
+        desk.handfast(&["policy", "new", "--language", language, language]);
+        desk.stub(program, &format!("case \"$*\" in *version) echo '{says}' ;; *) exit 1 ;; esac"));
+        desk.stub("componentize-py", "echo componentize-py 0.16.0");
+        if language == "javascript" {
+            fs::create_dir_all(modules.join("handfast-policy")).expect("a folder is made");
+            desk.write("javascript/node_modules/handfast-policy/build.mjs", "");
+        }
+        let mut command = desk.command(&["policy", "build", language]);
+        command.env("PATH", desk.path().join("stubs"));
+        let finished = finish(command);
+        assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+        told += &finished.stderr;
+    }
+    desk.stub("python3", "echo Python 3.12.0");
+    let mut command = desk.command(&["policy", "build", "python"]);
     command.env("PATH", desk.path().join("stubs"));
-    let finished = finish(command);
-    assert_eq!(finished.code, RUNTIME);
-    desk.snapshot("policy_build_no_target", &finished);
+    told += &finish(command).stderr;
+    desk.snapshot("policy_build_old_tools", &Finished { code: RUNTIME, stdout: String::new(), stderr: told });
 }
 
 #[test]

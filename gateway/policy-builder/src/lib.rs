@@ -9,6 +9,7 @@ mod language;
 mod project;
 mod template;
 mod tool;
+mod version;
 
 pub use component::{ComponentError, from_module, imports, replace, without_names};
 pub use language::{Language, UnknownLanguage};

@@ -36,7 +36,7 @@ pub enum BuildError {
     #[error("`{tool}` failed ({status}); what it says is above")]
     Failed { tool: String, status: ExitStatus },
     #[error("this Rust has no standard library for {TARGET}")]
-    NoTarget,
+    NoTarget { remedy: String },
     #[error("`{tool}` failed ({status}); what it says is above, and for WebAssembly it has {lack}")]
     Lacking { tool: String, status: ExitStatus, lack: Lack, remedy: String },
     #[error("`{tool}` reports success, and {}", missing(*.language))]
@@ -53,8 +53,7 @@ impl BuildError {
     /// What to do, in a line, where that is known.
     pub fn remedy(&self) -> Option<String> {
         match self {
-            Self::NoTarget => Some("rustup target add wasm32-unknown-unknown".to_owned()),
-            Self::Lacking { remedy, .. } => Some(remedy.clone()),
+            Self::NoTarget { remedy } | Self::Lacking { remedy, .. } => Some(remedy.clone()),
             Self::Nothing { language, .. } => Some(format!(
                 "a policy in {language} is built with {}: name that with --tool, or leave the option out",
                 tool::program(*language)
@@ -188,10 +187,11 @@ impl Project {
         }
     }
 
-    /// As `docs/policies/go.md` says.
+    /// As `docs/policies/go.md` says. The names of functions stay, which traps are explained with: 2 % of the size (87 KB
+    /// of the template's 4.5 MB), and never mapped.
     fn go(&self, command: &mut Command) {
         command.current_dir(&self.folder).envs([("GOOS", "wasip1"), ("GOARCH", "wasm")]);
-        command.args(["build", "-buildmode=c-shared", "-ldflags=-s -w", "-trimpath"]);
+        command.args(["build", "-buildmode=c-shared", "-ldflags=-w", "-trimpath"]);
     }
 
     /// The SDK's own builder, of JavaScript and of Python.
@@ -211,15 +211,21 @@ impl Project {
 
     /// As `docs/policies/rust.md` says; cargo tells where it has put the module.
     fn cargo(&self, tool: &Tool) -> Result<PathBuf, BuildError> {
+        // Before anything is compiled: what runs on this machine comes first, for half a minute.
+        if has_target(tool, &self.folder) == Some(false) && !builds_std(tool, &self.folder) {
+            let rustup = format!("rustup target add {TARGET}");
+            let remedy = match tool::has_rustup(self) {
+                true => rustup,
+                false => format!("with rustup (https://rustup.rs): {rustup}; or {}", tool::DEBIAN_RUST),
+            };
+            return Err(BuildError::NoTarget { remedy });
+        }
         let mut command = tool.command();
         command.current_dir(&self.folder).args(["build", "--release", "--target", TARGET]);
         command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
         let output = command.output().map_err(|source| BuildError::Start { tool: tool.shown(), source })?;
         if !output.status.success() {
-            return Err(match has_target(&self.folder) {
-                Some(false) => BuildError::NoTarget,
-                _ => BuildError::Failed { tool: tool.shown(), status: output.status },
-            });
+            return Err(BuildError::Failed { tool: tool.shown(), status: output.status });
         }
         let text = String::from_utf8_lossy(&output.stdout);
         let own: Vec<_> = text.lines().filter_map(|line| artifact_of(line, &self.entry)).collect();
@@ -251,12 +257,27 @@ fn module_of(artifact: &serde_json::Value) -> Option<PathBuf> {
         .find(|file| file.extension().is_some_and(|it| it == "wasm"))
 }
 
-/// Whether the machine's own Rust can compile for WebAssembly. `None`: there is no `rustc` to ask.
-fn has_target(folder: &Path) -> Option<bool> {
-    let mut rustc = Command::new("rustc");
-    rustc.current_dir(folder).args(["--print", "target-libdir", "--target", TARGET]);
-    let output = rustc.output().ok().filter(|output| output.status.success())?;
-    Some(Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+/// Whether a `rustc` that cargo may run has the target: the one that it is told to, or finds, and the one beside it, since
+/// a cargo that is a script may set all that anew. `None`: there is none to ask.
+fn has_target(tool: &Tool, folder: &Path) -> Option<bool> {
+    let told = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let beside = Path::new(tool.program()).with_file_name("rustc");
+    let answers = [PathBuf::from(told), beside].into_iter().filter_map(|rustc| {
+        let mut rustc = Command::new(rustc);
+        rustc.current_dir(folder).args(["--print", "target-libdir", "--target", TARGET]);
+        let output = rustc.output().ok().filter(|output| output.status.success())?;
+        Some(Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+    });
+    answers.reduce(|one, other| one || other)
+}
+
+/// Whether cargo compiles the standard library along, which its configuration, its environment or a script around it may
+/// ask for. Where it does not know that option, it has no such thing.
+fn builds_std(tool: &Tool, folder: &Path) -> bool {
+    let mut cargo = tool.command();
+    cargo.current_dir(folder).args(["-Zunstable-options", "config", "get", "unstable.build-std"]);
+    let status = cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn run(tool: &Tool, command: &mut Command, last: &Option<&'static str>) -> Result<(), BuildError> {

@@ -68,7 +68,10 @@ pub fn create(language: Language, folder: &Path) -> Result<(), TemplateError> {
 /// What to run once in a new folder, so that it can be built.
 pub fn preparation(language: Language) -> String {
     match language {
-        Language::Rust => "rustup target add wasm32-unknown-unknown".to_owned(),
+        Language::Rust => {
+            "rustup target add wasm32-unknown-unknown      # without rustup, `handfast policy build` says how"
+                .to_owned()
+        }
         Language::C => format!("python3 -m venv .venv && .venv/bin/pip install {ZIG}"),
         Language::Go => {
             format!(

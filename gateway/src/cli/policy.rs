@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use handfast_plugin_host::{Host, HostSettings};
 use handfast_policy_builder::Language;
 
@@ -43,6 +43,9 @@ pub(super) enum PolicyCommand {
     Inspect {
         /// A WebAssembly component, binary or text
         file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Show a policy the cases of a table, under the limits it has in a gateway, and compare its answers
     Test {
@@ -63,15 +66,17 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
     match command {
         PolicyCommand::New { language, folder } => new::run(language, &folder),
         PolicyCommand::Build(args) => build::run(&args),
-        PolicyCommand::Inspect { file } => inspect::run(&file),
+        PolicyCommand::Inspect { file, json } => inspect::run(&file, json),
         PolicyCommand::Test { file, cases, case } => test::run(&file, &cases, case.as_deref()),
         PolicyCommand::Bench(args) => bench::run(&args),
     }
 }
 
 fn language() -> impl TypedValueParser<Value = Language> {
-    PossibleValuesParser::new(Language::ALL.iter().map(|language| language.name()))
-        .try_map(|name| name.parse::<Language>())
+    let known = Language::WORDS.iter().map(|(word, others, _)| PossibleValue::new(word).aliases(*others));
+    // Known, so that they are told in their own words what there is for them.
+    let near = Language::NEAR_C.iter().map(|(word, _)| PossibleValue::new(word).hide(true));
+    PossibleValuesParser::new(known.chain(near)).try_map(|name| name.parse::<Language>())
 }
 
 /// Calls under way at once. Cases and measurements follow one another.

@@ -1,46 +1,89 @@
 //! `handfast policy inspect`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use handfast_plugin_host::{Inspection, LoadError};
+use serde::Serialize;
 
-use super::super::output::{Output, printable};
+use super::super::output::{Output, printable, printable_json};
 use super::super::{Failure, RUNTIME};
 use super::{host, read, user_cache};
 use crate::telemetry::error_chain;
 
 /// Prints what a component is, and fails if no gateway would load it.
-pub(super) fn run(path: &Path) -> Result<(), Failure> {
+pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     let bytes = read(path)?;
     let component = host(user_cache())?.inspect(&bytes).map_err(|error| no_policy(path, &error))?;
     let mut out = Output::new();
-    print(&component, &mut out)?;
+    match json {
+        true => {
+            let json = serde_json::to_string_pretty(&Report::of(&component)).map_err(Failure::runtime)?;
+            out.line(format_args!("{}", printable_json(&json)))?;
+        }
+        false => print(&component, &mut out)?,
+    }
     out.finish()?;
     component.refused.map_or(Ok(()), |refused| Err(no_policy(path, &refused)))
 }
 
 /// One fact a line.
 pub(super) fn print(component: &Inspection, out: &mut Output) -> Result<(), Failure> {
-    let hooks = [
-        ("select", component.hooks.select),
-        ("validate", component.hooks.validate),
-        ("admit", component.hooks.admit),
-        ("configure", component.hooks.configure),
-    ];
-    let hooks: Vec<_> = hooks.iter().filter(|(_, exported)| *exported).map(|(hook, _)| *hook).collect();
-    let version = component.interface_version.as_deref().unwrap_or("none");
-    let grants: Vec<_> = component.grants.iter().map(|grant| grant.name()).collect();
-    for (name, value) in [
-        ("interface", format!("handfast:policy {version}")),
-        ("hooks", list(&hooks)),
-        ("imports", list(&component.imports)),
-        ("grants", list(&grants)),
-        ("size", format!("{} bytes", component.size)),
-        ("sha-256", component.digest.clone()),
-    ] {
-        out.line(format_args!("{name:<11}{}", printable(&value)))?;
+    let Report { interface_version, hooks, imports, stubs, grants, size_bytes, sha256, refused: _ } =
+        Report::of(component);
+    let fact =
+        |out: &mut Output, name: &str, value: &str| out.line(format_args!("{name:<11}{}", printable(value)));
+    fact(out, "interface", &format!("handfast:policy {}", interface_version.unwrap_or("none")))?;
+    fact(out, "hooks", &list(&hooks))?;
+    fact(out, "imports", &list(&imports))?;
+    if !stubs.is_empty() {
+        let packages: BTreeSet<_> = stubs.iter().filter_map(|name| name.split('/').next()).collect();
+        let packages = packages.into_iter().collect::<Vec<_>>().join(", ");
+        fact(out, "stubs", &format!("{packages}: for the runtime, without files, sockets or environment"))?;
     }
-    Ok(())
+    fact(out, "grants", &list(&grants))?;
+    fact(out, "size", &format!("{size_bytes} bytes"))?;
+    fact(out, "sha-256", sha256)
+}
+
+/// What is printed, as JSON has it.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    interface_version: Option<&'a str>,
+    hooks: Vec<&'a str>,
+    /// What the policy asks of the gateway.
+    imports: Vec<&'a str>,
+    /// What a language's runtime wants of WASI, and the gateway answers by itself.
+    stubs: Vec<&'a str>,
+    grants: Vec<&'a str>,
+    size_bytes: usize,
+    sha256: &'a str,
+    /// Why this gateway would not load it.
+    refused: Option<String>,
+}
+
+impl<'a> Report<'a> {
+    fn of(component: &'a Inspection) -> Self {
+        let hooks = [
+            ("select", component.hooks.select),
+            ("validate", component.hooks.validate),
+            ("admit", component.hooks.admit),
+            ("configure", component.hooks.configure),
+        ];
+        // HTTP is the one part of WASI that does something, and is granted.
+        let is_stub = |name: &&str| name.starts_with("wasi:") && !name.starts_with("wasi:http/");
+        let (stubs, imports) = component.imports.iter().map(String::as_str).partition(is_stub);
+        Self {
+            interface_version: component.interface_version.as_deref(),
+            hooks: hooks.iter().filter(|(_, exported)| *exported).map(|(hook, _)| *hook).collect(),
+            imports,
+            stubs,
+            grants: component.grants.iter().map(|grant| grant.name()).collect(),
+            size_bytes: component.size,
+            sha256: &component.digest,
+            refused: component.refused.as_ref().map(|refused| error_chain(refused)),
+        }
+    }
 }
 
 /// What a file is that is no policy.

@@ -20,10 +20,10 @@ use crate::telemetry::error_chain;
 
 /// Runs every case in order and prints what became of each. What a policy keeps by `key-value` is there for the next case,
 /// as it is for the next handshake. With `only` the others are not shown.
-pub(super) fn run(path: &Path, cases: &Path, only: Option<&str>) -> Result<(), Failure> {
+pub(super) fn run(path: &Path, file: &Path, only: Option<&str>) -> Result<(), Failure> {
     // First, since without it the cases are of no use.
     let bytes = read(path)?;
-    let mut cases = Cases::load(cases, path)?;
+    let mut cases = Cases::load(file, path)?;
     if let Some(only) = only {
         cases.keep(only)?;
     }
@@ -34,24 +34,34 @@ pub(super) fn run(path: &Path, cases: &Path, only: Option<&str>) -> Result<(), F
     let plugin = host.load("policy", &bytes).map_err(|error| inspect::no_policy(path, &error))?;
 
     let mut out = Output::new();
-    let failed = runtime()?.block_on(async {
-        let mut desk = Desk { plugin: &plugin, log, usual: None };
+    let (failed, is_unstarted) = runtime()?.block_on(async {
+        let mut desk = Desk { plugin: &plugin, log, usual: None, is_told: false };
         let mut failed = 0;
         for case in &cases.cases {
             if !desk.show(case, &cases, path, &mut out).await? {
                 failed += 1;
             }
         }
-        Ok::<_, Failure>(failed)
+        Ok::<_, Failure>((failed, desk.is_told))
     })?;
     out.line(format_args!("{} passed, {failed} failed", cases.cases.len() - failed))?;
     out.finish()?;
     match failed {
         0 => Ok(()),
-        failed => Err(Failure::hinted(
-            format!("{} of {} failed", failed, counted(cases.cases.len(), "case", "cases")),
-            "`expected` is what the file of cases says, `found` what the policy did",
-        )),
+        failed => {
+            let text = format!("{} of {} failed", failed, counted(cases.cases.len(), "case", "cases"));
+            let table = format!("`[policy]` in {}", file.display());
+            let hint = match (is_unstarted, cases.policy.config.as_str()) {
+                (false, _) => {
+                    "`expected` is what the file of cases says, `found` what the policy did".to_owned()
+                }
+                (true, "{}") => format!(
+                    "without settings the policy does not start, and {table} has none: write the `config` of its [[policy]] table there"
+                ),
+                (true, _) => format!("with the `config` of {table} the policy does not start"),
+            };
+            Err(Failure::hinted(text, &hint))
+        }
     }
 }
 
@@ -59,8 +69,10 @@ pub(super) fn run(path: &Path, cases: &Path, only: Option<&str>) -> Result<(), F
 struct Desk<'a> {
     plugin: &'a Plugin,
     log: Log,
-    /// The policy under the file's own settings, once a case asked for it.
-    usual: Option<Arc<Policy>>,
+    /// The policy under the file's own settings, once a case asked for it; or why it does not start.
+    usual: Option<Result<Arc<Policy>, Answer>>,
+    /// Whether a case has failed for that. It is said once, however many cases there are.
+    is_told: bool,
 }
 
 impl Desk<'_> {
@@ -82,7 +94,17 @@ impl Desk<'_> {
             }
         };
         let log = self.log.lines();
-        let differences = case.expected.differences(&answer, &log);
+        let mut differences = case.expected.differences(&answer, &log);
+        if !differences.is_empty() && case.policy.is_none() && matches!(self.usual, Some(Err(_))) {
+            if self.is_told {
+                let (whole, short) = (answer.to_string(), format!("{}, as above", answer.verdict));
+                differences
+                    .iter_mut()
+                    .filter(|(_, found)| *found == whole)
+                    .for_each(|it| it.1.clone_from(&short));
+            }
+            self.is_told = true;
+        }
         let word = if differences.is_empty() { "pass" } else { "FAIL" };
         out.line(format_args!("{word}  {}", printable(&case.name)))?;
         for (expected, found) in &differences {
@@ -94,21 +116,24 @@ impl Desk<'_> {
 
     /// The last answer. The log holds what was written in that call.
     async fn answer(&mut self, case: &Case, cases: &Cases, path: &Path) -> Result<Answer, Failure> {
-        let policy = match (&case.policy, &self.usual) {
-            (None, Some(usual)) => Arc::clone(usual),
+        self.log.clear();
+        let started = match (&case.policy, &self.usual) {
+            (None, Some(usual)) => usual.clone(),
             (own, _) => match start(self.plugin, own.as_ref().unwrap_or(&cases.policy)).await {
-                Ok(policy) => Arc::new(policy),
-                Err(error) => {
-                    return Answer::unstarted(error).map_err(|error| {
-                        let text = format!("{} does not load: {}", path.display(), error_chain(&error));
-                        Failure::hinted(text, "its [[policy]] table is `[policy]` in the file of cases")
-                    });
-                }
+                Ok(policy) => Ok(Arc::new(policy)),
+                Err(error) => Err(Answer::unstarted(error).map_err(|error| {
+                    let text = format!("{} does not load: {}", path.display(), error_chain(&error));
+                    Failure::hinted(text, "its [[policy]] table is `[policy]` in the file of cases")
+                })?),
             },
         };
         if case.policy.is_none() {
-            self.usual = Some(Arc::clone(&policy));
+            self.usual = Some(started.clone());
         }
+        let policy = match started {
+            Ok(policy) => policy,
+            Err(answer) => return Ok(answer),
+        };
         for _ in 1..case.times {
             case.subject.show(&policy).await;
         }

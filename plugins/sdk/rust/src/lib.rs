@@ -41,7 +41,7 @@
 //! lto = true
 //! codegen-units = 1
 //! panic = "abort"
-//! strip = true
+//! strip = "debuginfo"      # the names of functions stay, which traps are explained with
 //!
 //! # .cargo/config.toml: a stack of 32 KiB instead of 1 MiB, so that a whole instance fits in a page or two
 //! [target.wasm32-unknown-unknown]
