@@ -11,10 +11,18 @@ use crate::guest::{component, module, pass, select_function, select_module};
 
 #[test]
 fn a_loop_in_configure() {
-    let configure = r#"(func (export "handfast:policy/configure@1.0.0#configure") (param i32 i32) (result i32)
-        (loop $forever (br $forever)) (i32.const 64))"#;
-    let module = module(&format!("{configure} {} {}", select_function(""), pass()));
-    is_kept_out(&component(&["select", "configure"], &module), "did not answer within 100 ms");
+    configured_by("(loop $forever (br $forever))", "did not answer within 100 ms");
+}
+
+#[test]
+fn a_trap_in_configure() {
+    configured_by("unreachable", "trapped: wasm `unreachable` instruction executed");
+}
+
+#[test]
+fn memory_in_configure() {
+    let grow = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
+    configured_by(grow, "more than its 16777216 bytes of memory");
 }
 
 #[test]
@@ -84,6 +92,16 @@ fn random_bytes() {
     let bytes: Vec<u8> = (0..50_000).map(|_| byte()).collect();
     is_kept_out(&bytes, "this is not WebAssembly");
     is_kept_out(&[b"\0asm\x0d\0\x01\0".as_slice(), &bytes].concat(), "damaged, cut off");
+}
+
+#[track_caller]
+fn configured_by(body: &str, error: &str) {
+    let configure = format!(
+        r#"(func (export "handfast:policy/configure@1.0.0#configure") (param i32 i32) (result i32)
+            {body} (i32.const 64))"#
+    );
+    let module = module(&format!("{configure} {} {}", select_function(""), pass()));
+    is_kept_out(&component(&["select", "configure"], &module), error);
 }
 
 #[track_caller]
