@@ -81,8 +81,12 @@ pub fn imports(component: &[u8]) -> Result<Vec<String>, ComponentError> {
     Ok(world.imports.keys().map(|key| resolve.name_world_key(key)).collect())
 }
 
-/// Writes a component by a rename, and only if it differs: a gateway may be watching the file.
+/// Writes a component by a rename, and only if it differs: a gateway may be watching the file. What is there and is no file
+/// stays, since root's rename would take the place of `/dev/null`, too.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "what is there is no file"));
+    }
     if fs::read(path).is_ok_and(|before| before == bytes) {
         return Ok(());
     }
@@ -251,6 +255,20 @@ mod tests {
         let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&path), mode(&other));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "nothing is left beside it");
+    }
+
+    /// Once, `handfast policy build --output /dev/null` made a file of it.
+    #[test]
+    fn what_is_there_and_is_no_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, link) = (folder.path().join("socket"), folder.path().join("link"));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        for path in [socket.as_path(), link.as_path(), folder.path()] {
+            let before = fs::symlink_metadata(path).unwrap().file_type();
+            assert!(replace(path, b"a component").unwrap_err().to_string().contains("no file"));
+            assert_eq!(fs::symlink_metadata(path).unwrap().file_type(), before);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@ package handfast
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/handfast/handfast/plugins/sdk/go/internal/abi"
 )
@@ -29,12 +30,12 @@ func (borrowed Borrowed) Resources() (Connection, ClientHello, PeerChain, Certif
 		Certificate{borrowed.Certificate}
 }
 
-// Hook runs a hook for the packages of the hooks: a panic is logged before it ends the call, and everything borrowed is
-// given back, which the component model demands of a callee.
+// Hook runs a hook for the packages of the hooks: a panic is logged with its place before it ends the call, and everything
+// borrowed is given back, which the component model demands of a callee.
 func Hook(answer *abi.Answer, borrowed Borrowed, hook func()) uint32 {
 	defer func() {
 		if panicked := recover(); panicked != nil {
-			Log(Error, fmt.Sprint("panic: ", panicked))
+			Log(Error, fmt.Sprint("panic: ", panicked, place()))
 			panic(panicked)
 		}
 	}()
@@ -59,4 +60,21 @@ func Hook(answer *abi.Answer, borrowed Borrowed, hook func()) uint32 {
 	}
 	abi.Forget()
 	return answer.Address()
+}
+
+// The function that panicked, and its line. The gateway's own backtrace of a trap is full of Go's runtime, which panics in a
+// dozen steps.
+func place() string {
+	var callers [16]uintptr
+	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers[:])])
+	for {
+		frame, more := frames.Next()
+		isRuntimes := len(frame.Function) >= 8 && frame.Function[:8] == "runtime."
+		if frame.Function != "" && !isRuntimes {
+			return fmt.Sprintf(" in %s (%s:%d)", frame.Function, frame.File, frame.Line)
+		}
+		if !more {
+			return ""
+		}
+	}
 }
