@@ -22,6 +22,9 @@ import ts from "typescript";
 const sdk = path.dirname(fileURLToPath(import.meta.url));
 const hooks = ["select", "validate", "admit", "configure"];
 const namespace = "handfast:policy/";
+// What `wasi:` is called until the component is made. componentize-qjs 0.4.5 runs the component once with a `wasi:http` of its
+// own, merges an author's into that, and then says of `output-stream` "mismatched resource types".
+const stand = "call:";
 
 const usage = "usage: handfast-policy build SOURCE [-o COMPONENT]";
 
@@ -53,7 +56,7 @@ async function main(words) {
         const component = await componentize({
             ...world(folder, imports, found), jsPath: bundled, jsSource: code, sync: true,
         });
-        const bytes = withOwnedArguments(component.component);
+        const bytes = withNamesOfWasi(withOwnedArguments(component.component));
         const partial = `${output}.${process.pid}`;
         writeFileSync(partial, bytes);
         renameSync(partial, output);
@@ -66,7 +69,7 @@ async function main(words) {
 // Where this package is found, for a source that lies outside of the project that installed it.
 function paths() {
     return { "handfast-policy": ["src/index.ts"], "handfast-policy/counter": ["src/counter.ts"],
-        "handfast-policy/key-value": ["src/key-value.ts"] };
+        "handfast-policy/http": ["src/http.ts"], "handfast-policy/key-value": ["src/key-value.ts"] };
 }
 
 function check(source) {
@@ -117,7 +120,9 @@ function settings() {
         plugins: [{
             name: "handfast",
             setup(build) {
-                build.onResolve({ filter: /^handfast:/ }, ({ path }) => ({ path, external: true, sideEffects: false }));
+                build.onResolve({ filter: /^(handfast|wasi):/ }, ({ path }) => (
+                    { path: path.replace(/^wasi:/, stand), external: true, sideEffects: false }
+                ));
                 build.onResolve({ filter: /^handfast-policy($|\/)/ }, ({ path: name }) => {
                     const file = { ...paths() }[name]?.[0];
                     return file ? { path: path.join(sdk, file), sideEffects: false } : undefined;
@@ -132,9 +137,16 @@ function world(folder, imports, found) {
     const wit = path.join(folder, "wit");
     mkdirSync(path.join(wit, "deps/handfast"), { recursive: true });
     writeFileSync(path.join(wit, "deps/handfast/policy.wit"), readFileSync(path.join(sdk, "policy.wit")));
+    for (const name of ["clocks", "io", "http"]) {
+        mkdirSync(path.join(wit, "deps", name));
+        writeFileSync(path.join(wit, "deps", name, `${name}.wit`), 
+            readFileSync(path.join(sdk, "wasi", `${name}.wit`), "utf8").replaceAll("wasi:", stand));
+    }
+    const calls = imports.some((name) => name.startsWith(`${stand}http/`));
     const lines = [
         "package handfast:built;", "world policy {", "    import handfast:policy/types@1.0.0;",
         ...imports.filter((name) => name.startsWith(namespace)).map((name) => `    import ${name};`),
+        ...(calls ? [`    import ${stand}http/outgoing-handler@0.2.0;`] : []),
         ...found.map((hook) => `    export ${namespace}${hook}@1.0.0;`), "}", "",
     ];
     writeFileSync(path.join(wit, "world.wit"), lines.join("\n"));
@@ -149,21 +161,8 @@ function world(folder, imports, found) {
 function withOwnedArguments(component) {
     const bytes = Buffer.from(component);
     let changed = 0;
-    const number = (at) => {
-        let value = 0;
-        for (let shift = 0; ; shift += 7) {
-            const byte = bytes[at++];
-            value += (byte & 127) * 2 ** shift;
-            if (byte < 128) return [value, at];
-        }
-    };
-    function* sections(at, end) {
-        while (at < end) {
-            const [length, body] = number(at + 1);
-            yield { id: bytes[at], body, end: body + length };
-            at = body + length;
-        }
-    }
+    const number = (at) => numberIn(bytes, at);
+    const sections = (at, end) => sectionsIn(bytes, at, end);
     const inModule = ({ body, end }) => {
         for (const section of sections(body + 8, end)) {
             if (section.id !== 7) continue;
@@ -191,6 +190,37 @@ function withOwnedArguments(component) {
     inComponent({ body: 0, end: bytes.length });
     if (changed !== 1) fail("this version of componentize-qjs is not known to handfast-policy");
     return bytes;
+}
+
+// The names of the component's own imports; within, where nothing but the component itself reads them, the others stay.
+function withNamesOfWasi(bytes) {
+    for (const { id, body, end } of sectionsIn(bytes, 8, bytes.length)) {
+        if (id !== 10) continue;
+        for (const name of ["clocks", "io", "http"].map((name) => `${stand}${name}/`)) {
+            for (let at = bytes.indexOf(name, body); at >= 0 && at < end; at = bytes.indexOf(name, at)) {
+                bytes.write("wasi:", at, "latin1");
+            }
+        }
+    }
+    return bytes;
+}
+
+// A number in LEB128, and where it ends.
+function numberIn(bytes, at) {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+        const byte = bytes[at++];
+        value += (byte & 127) * 2 ** shift;
+        if (byte < 128) return [value, at];
+    }
+}
+
+function* sectionsIn(bytes, at, end) {
+    while (at < end) {
+        const [length, body] = numberIn(bytes, at + 1);
+        yield { id: bytes[at], body, end: body + length };
+        at = body + length;
+    }
 }
 
 function fail(message) {

@@ -6,6 +6,10 @@
 
 import * as wit from "handfast:policy/key-value@1.0.0";
 
+import { encode } from "./text.ts";
+
+export { encode };
+
 export function get(key: string): Uint8Array | undefined {
     return wit.get(encode(key)) ?? undefined;
 }
@@ -29,10 +33,4 @@ export function compareAndSet(
     key: string, expected: Uint8Array | undefined, value: Uint8Array, timeToLive: number,
 ): boolean {
     return wit.compareAndSet(encode(key), expected ?? null, value, timeToLive);
-}
-
-/** A text as bytes. QuickJS has no TextEncoder. */
-export function encode(text: string): Uint8Array {
-    const bytes = encodeURIComponent(text).replace(/%([0-9A-F]{2})/g, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
-    return Uint8Array.from(bytes, (byte) => byte.charCodeAt(0));
 }

@@ -100,3 +100,68 @@ declare module "handfast:policy/key-value@1.0.0" {
         key: Uint8Array, expected: Uint8Array | null, value: Uint8Array, timeToLive: number,
     ): boolean;
 }
+
+declare module "wasi:io/poll@0.2.0" {
+    export interface Pollable extends Disposable {
+        block(): void;
+    }
+}
+
+declare module "wasi:io/streams@0.2.0" {
+    export interface InputStream extends Disposable {
+        blockingRead(length: number): Uint8Array;
+    }
+    export interface OutputStream extends Disposable {
+        blockingWriteAndFlush(contents: Uint8Array): void;
+    }
+}
+
+declare module "wasi:http/types@0.2.0" {
+    import type { Pollable } from "wasi:io/poll@0.2.0";
+    import type { InputStream, OutputStream } from "wasi:io/streams@0.2.0";
+
+    export type Variant = { tag: string; val?: unknown };
+    export type Result<T> = { tag: "ok"; val: T } | { tag: "err"; val?: unknown };
+
+    export class Fields implements Disposable {
+        static fromList(entries: [string, Uint8Array][]): Fields;
+        entries(): [string, Uint8Array][];
+        [Symbol.dispose](): void;
+    }
+    export class OutgoingRequest implements Disposable {
+        constructor(fields: Fields);
+        body(): OutgoingBody;
+        setMethod(method: Variant): void;
+        setPathWithQuery(path: string | null): void;
+        setScheme(scheme: Variant | null): void;
+        setAuthority(authority: string | null): void;
+        [Symbol.dispose](): void;
+    }
+    export class RequestOptions implements Disposable {
+        constructor();
+        setFirstByteTimeout(nanoseconds: number | null): void;
+        [Symbol.dispose](): void;
+    }
+    export class OutgoingBody implements Disposable {
+        static finish(body: OutgoingBody, trailers: Fields | null): void;
+        write(): OutputStream;
+        [Symbol.dispose](): void;
+    }
+    export interface FutureIncomingResponse extends Disposable {
+        subscribe(): Pollable;
+        get(): Result<Result<IncomingResponse>> | null;
+    }
+    export interface IncomingResponse extends Disposable {
+        status(): number;
+        headers(): Fields;
+        consume(): IncomingBody;
+    }
+    export interface IncomingBody extends Disposable {
+        stream(): InputStream;
+    }
+}
+
+declare module "wasi:http/outgoing-handler@0.2.0" {
+    import type { FutureIncomingResponse, OutgoingRequest, RequestOptions } from "wasi:http/types@0.2.0";
+    export function handle(request: OutgoingRequest, options: RequestOptions | null): FutureIncomingResponse;
+}

@@ -32,7 +32,12 @@ try:
     from wit_world.imports import clock as _clock
     from wit_world.imports import log as _log
     from wit_world.imports import random as _random
-    from wit_world.imports import types as _types
+
+    try:
+        from wit_world.imports import types as _types
+    except ImportError:
+        # Beside the types of `wasi:http`, componentize-py gives these the longer name.
+        from wit_world.imports import handfast_policy_types as _types
 except ModuleNotFoundError:
     # Outside of the gateway.
     _certificates = _clock = _log = _random = _types = None

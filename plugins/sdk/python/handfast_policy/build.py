@@ -17,7 +17,11 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 
 HOOKS = ("select", "validate", "admit", "configure")
-GRANTED = {"handfast_policy.counter": "counter", "handfast_policy.key_value": "key-value"}
+GRANTED = {
+    "handfast_policy.counter": "handfast:policy/counter@1.0.0",
+    "handfast_policy.key_value": "handfast:policy/key-value@1.0.0",
+    "handfast_policy.http": "wasi:http/outgoing-handler@0.2.0",
+}
 
 EXPORTS = {
     "select": """
@@ -86,6 +90,11 @@ def build_component(source: Path, hooks: list[str], output: Path) -> None:
         interface.mkdir(parents=True)
         sdk = importlib.resources.files(__package__)
         (interface / "policy.wit").write_text((sdk / "policy.wit").read_text(encoding="utf-8"), encoding="utf-8")
+        for package in ("clocks", "io", "http"):
+            copied = work / "wit/deps" / package
+            copied.mkdir()
+            text = (sdk / "wasi" / f"{package}.wit").read_text(encoding="utf-8")
+            (copied / f"{package}.wit").write_text(text, encoding="utf-8")
         (work / "wit/world.wit").write_text(world(source, hooks), encoding="utf-8")
 
         app = work / "app"
@@ -118,7 +127,7 @@ def world(source: Path, hooks: list[str]) -> str:
     lines = ["package handfast:built;", "world policy {", "    include handfast:policy/imports@1.0.0;"]
     # `from handfast_policy import counter` is a module that is found, too.
     lines += [
-        f"    import handfast:policy/{interface}@1.0.0;" for module, interface in GRANTED.items() if module in finder.modules
+        f"    import {interface};" for module, interface in GRANTED.items() if module in finder.modules
     ]
     lines += [f"    export handfast:policy/{hook}@1.0.0;" for hook in hooks]
     return "\n".join([*lines, "}", ""])
