@@ -7,7 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 
 use handfast_tests::upstream::{Nobody, answering, scripted, tls};
 use handfast_tests::wait::Watched;
-use handfast_tests::{Client, Config, Gateway, Load, Refusal, Scene, Upstream, eventually, handfast, plugin};
+use handfast_tests::{
+    Client, Config, Gateway, Load, Refusal, Scene, Upstream, eventually, handfast, plugin, repository,
+};
 use tempfile::TempDir;
 
 /// Generous where a test is not about time: both may be needed by others.
@@ -29,6 +31,41 @@ fn a_policy_asks_an_endpoint_which_tenant_a_name_belongs_to() {
     assert_eq!(line.text("reason"), "200, 4 bytes");
     assert_eq!((calls(&gateway, "ok"), calls(&gateway, "cached")), (2.0, 3.0));
     assert_eq!(gateway.metric("handfast_policy_http_cache_entries", &[("policy", "caller")]), 2.0);
+}
+
+/// The examples in `examples/policies/outgoing-http`, as `handfast policy build` makes them.
+#[test]
+fn a_policy_in_python_or_in_typescript_asks_as_one_in_rust_does() {
+    for language in ["python", "javascript"] {
+        let (scene, endpoint) = (scene(), Endpoint::start());
+        let plugin = repository().join(format!("target/policies/outgoing-http-{language}.wasm"));
+        assert!(plugin.is_file(), "{} is missing: cargo xtask languages", plugin.display());
+        let url = format!("http://{}", endpoint.address);
+        let serve = |granted: &str| {
+            let keys = keys(&url, granted, PATIENT, "");
+            // What is compiled is kept for the next test: Python's interpreter takes seconds.
+            let config = scene.config().state_directory(&repository().join("target/policies/state"));
+            Gateway::start(&config.main_listener("policies = [\"caller\"]").policy("caller", &plugin, &keys))
+        };
+        let gateway = serve(&url);
+        let connect = |name: &str| Client::new().connect(gateway.address("main"), name);
+        for _ in 0..2 {
+            let session = connect("shop.example").expect("a tenant's name");
+            assert_eq!(session.certificate(), scene.pairs[0].fingerprint(), "{language}");
+        }
+        assert_eq!(connect("unknown.example").err(), Some(Refusal::Alert("unrecognized_name")));
+        assert_eq!(endpoint.asked(), ["/tenant/shop.example", "/tenant/unknown.example"], "{language}");
+        let line = gateway.wait_for("a tenant's line", |line| {
+            line.is("connection") && line.text("server_name") == "shop.example"
+        });
+        assert_eq!(line.text("reason"), "200, 4 bytes", "{language}");
+
+        let elsewhere = serve("http://192.0.2.1");
+        let refusal = Client::new().connect(elsewhere.address("main"), "shop.example").err();
+        assert_eq!(refusal, Some(Refusal::Alert("unrecognized_name")));
+        let line = elsewhere.wait_for("the connection", |line| line.is("connection"));
+        assert_eq!(line.text("reason"), "not allowed", "{language}");
+    }
 }
 
 #[test]
@@ -284,10 +321,15 @@ fn requested(stream: &mut TcpStream) -> Option<String> {
 
 /// A policy on the listener `main` that asks `url`, and may call `granted`.
 fn config(scene: &Scene, url: &str, granted: &str, keys: &str, http: &str) -> Config {
-    let keys = format!(
-        "{keys}\ngrants = [{{ http = [\"{granted}\"] }}]\nconfig = {{ endpoint = \"{url}\" }}\n[policy.http]\n{http}"
-    );
+    let keys = self::keys(url, granted, keys, http);
     scene.config().main_listener("policies = [\"caller\"]").policy("caller", &plugin("guest-caller"), &keys)
+}
+
+/// Those of the policy, in whatever language it is.
+fn keys(url: &str, granted: &str, keys: &str, http: &str) -> String {
+    format!(
+        "{keys}\ngrants = [{{ http = [\"{granted}\"] }}]\nconfig = {{ endpoint = \"{url}\" }}\n[policy.http]\n{http}"
+    )
 }
 
 /// Handshakes, each for a name that nobody asked for before.

@@ -71,6 +71,11 @@ fn sources(language: Language) -> Result<Vec<Source>> {
         source(language, &format!("examples/policies/{name}"), example, example.to_owned()),
         source(language, &format!("tests/conformance/{name}"), "policy", format!("conformance-{name}")),
     ];
+    if matches!(language, Language::Javascript | Language::Python) {
+        // Where a world with `wasi:http` is made by the SDK.
+        let folder = format!("examples/policies/outgoing-http/{name}");
+        sources.push(source(language, &folder, "policy", format!("outgoing-http-{name}")));
+    }
     if language == Language::C {
         // Of the policies in `plugins`, the one that is not in Rust.
         sources.push(source(language, "plugins/allow-list", "policy", "allow-list".to_owned()));
