@@ -5,7 +5,8 @@
 #   cargo build --release --package handfast && cargo xtask plugins --guests
 #   examples/quickstart/swap-under-load.sh
 #
-# Needs nginx, h2load (Debian: nginx-light, nghttp2-client), openssl and curl. HANDFAST names another binary.
+# Needs nginx, h2load (Debian: nginx-light, nghttp2-client), openssl and curl. HANDFAST names another binary, CERTIFICATES,
+# SWAPS and REQUESTS other numbers; the first is a multiple of the second.
 # It runs the handfast.toml beside it, on free ports, with one policy added.
 set -euo pipefail
 
@@ -13,8 +14,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 handfast=${HANDFAST:-$root/target/release/handfast}
 policies=("$root/plugins/server-name/dist/server-name.wasm" "$root/target/plugins/custom-policy.wasm")
-certificates=100
-swaps=20
+certificates=${CERTIFICATES:-100}
+swaps=${SWAPS:-20}
+# Of one run of h2load over connections that stay.
+requests=${REQUESTS:-20000}
 # Between two replacements the load gets this far, so that each falls among requests and handshakes.
 requests_between=500
 handshakes_between=20
@@ -114,8 +117,8 @@ load() {
     shift 2
     until [ -e stop ]; do h2load --connect-to="$address" "$@" "$url" >>"$log" 2>&1 || echo "h2load failed" >>"$log"; done
 }
-load kept-shop.log https://shop.localhost/ --requests=20000 --clients=4 --max-concurrent-streams=4 &
-load kept-blog.log https://blog.localhost/ --requests=20000 --clients=4 --h1 &
+load kept-shop.log https://shop.localhost/ --requests=$requests --clients=4 --max-concurrent-streams=4 &
+load kept-blog.log https://blog.localhost/ --requests=$requests --clients=4 --h1 &
 load new-shop.log https://shop.localhost/ --requests=20 --clients=20 &
 load new-blog.log https://blog.localhost/ --requests=20 --clients=20 --h1 &
 

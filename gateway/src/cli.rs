@@ -29,7 +29,7 @@ use policy::PolicyCommand;
 
 /// An edge gateway whose TLS handshake you program.
 #[derive(Debug, Parser)]
-#[command(name = "handfast", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "handfast", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

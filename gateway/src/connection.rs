@@ -84,6 +84,7 @@ pub async fn serve(
     counters.connection_opened();
 
     let snapshot = worker.snapshots.current();
+    outcome.generation(worker.snapshots.generation());
     worker.follow(&snapshot);
     let deadline = begun + snapshot.config.handshake_timeout;
     // Its place among those of its client's network, where the listener counts them.

@@ -2,6 +2,11 @@
 //!
 //! ARCHITECTURE.md has the map: the path of a handshake through these modules and the layers they live in.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
+)]
+
 pub mod admin;
 pub mod certificate;
 pub mod cli;

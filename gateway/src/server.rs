@@ -60,7 +60,7 @@ pub enum ServerError {
     #[error("listener `{name}`: {cause}")]
     Bind { name: String, cause: BindError },
     #[error(
-        "admin listener: cannot listen on {address}: {cause}\n  = hint: another program may listen there; change `address` in [admin]"
+        "admin listener: cannot listen on {address}: {cause}\n  = hint: another program may listen there, `ss -ltnp` shows which; change `address` in [admin]"
     )]
     Admin { address: SocketAddr, cause: io::Error },
     #[error("the system refuses a thread, a runtime or a signal handler")]

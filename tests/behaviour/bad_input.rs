@@ -77,6 +77,13 @@ fn a_policy_that_is_not_configured() {
 }
 
 #[test]
+fn a_policy_that_is_named_twice() {
+    let change = ("name = \"main\"", "name = \"main\"\npolicies = [\"allow-list\", \"allow-list\"]");
+    let good = format!("{GOOD}\n[[policy]]\nname = \"allow-list\"\nplugin = \"policy.wasm\"\n");
+    Desk::new().refuses("policy_twice", USAGE, &good, change);
+}
+
+#[test]
 fn an_upstream_that_is_not_configured() {
     Desk::new().refuses("unknown_upstream", USAGE, GOOD, ("upstream = \"echo\"", "upstream = \"ecko\""));
 }

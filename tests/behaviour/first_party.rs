@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use handfast_tests::config::client_certificates;
 use handfast_tests::{
     Authority, Client, Config, Gateway, Key, Leaf, Line, Pair, Refusal, Scene, handfast, plugin, repository,
 };
@@ -364,11 +365,13 @@ fn every_policy_needs_the_grants_that_its_page_says_and_no_others() {
 #[test]
 fn every_key_of_a_policy_is_on_its_page_and_no_other() {
     let scene = Scene::new(&["a.example"]);
+    // `client-certificate` has no place on a listener that asks for none.
+    let asking = format!("policies = [\"asked\"]\n{}", client_certificates("request", &scene.authority));
     let folder = TempDir::new().expect("a scratch folder");
     for policy in POLICIES {
         let config = scene
             .config()
-            .main_listener("policies = [\"asked\"]")
+            .main_listener(&asking)
             .policy("asked", &component(policy), &grants(policy))
             .with_last("config = { unheard-of = 1 }");
         fs::write(folder.path().join("handfast.toml"), config.text()).expect("it is written");
@@ -389,6 +392,8 @@ fn every_key_of_a_policy_is_on_its_page_and_no_other() {
 #[test]
 fn a_setting_that_a_first_party_policy_refuses_is_named_with_what_to_write() {
     let scene = Scene::new(&["a.example"]);
+    // `client-certificate` has no place on a listener that asks for none.
+    let asking = format!("policies = [\"asked\"]\n{}", client_certificates("request", &scene.authority));
     let folder = TempDir::new().expect("a scratch folder");
     for (policy, config, text) in [
         (
@@ -415,7 +420,7 @@ fn a_setting_that_a_first_party_policy_refuses_is_named_with_what_to_write() {
     ] {
         let config = scene
             .config()
-            .main_listener("policies = [\"asked\"]")
+            .main_listener(&asking)
             .policy("asked", &component(policy), &grants(policy))
             .with_last(&format!("config = {config}"));
         fs::write(folder.path().join("handfast.toml"), config.text()).expect("it is written");

@@ -124,6 +124,36 @@ fn a_websocket_upgrade_becomes_a_tunnel() {
 }
 
 #[test]
+fn a_client_that_leaves_its_websocket_without_a_goodbye_is_what_the_line_blames() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let mut session = open(&gateway, "a.example");
+    let request = "GET /upgrade HTTP/1.1\r\nhost: a.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    session.send(request.as_bytes()).expect("sent");
+    assert_eq!(session.response().expect("a response").status, 101);
+    // Its socket is closed, and close_notify is not sent.
+    drop(session);
+    let line = gateway.wait_for("the end of the tunnel", |line| line.is("request"));
+    assert_eq!((line.number("status"), line.text("error")), (101, "client_gone"), "{line}");
+}
+
+#[test]
+fn a_field_of_http2_that_begins_or_ends_with_white_space_is_refused() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let session = Client::new().alpn(&["h2"]).connect(gateway.address("main"), "a.example");
+    let mut connection = Http2::begin(session.expect("a handshake")).expect("HTTP/2");
+    let get = [(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/")];
+    for (stream, value, good) in [(1, " a", false), (3, "a\t", false), (5, "a b", true)] {
+        let fields: Vec<_> = get.into_iter().chain([("x-edge", value)]).collect();
+        connection.request(stream, &fields).expect("sent");
+        let head = connection.frame_where(|frame| frame.kind == kind::HEADERS).expect("a response");
+        assert_eq!((head.stream, head.is_status_200()), (stream, good), "{value:?}");
+    }
+}
+
+#[test]
 fn an_upgrade_to_h2c_is_not_passed_on() {
     let scene = Scene::new(&["a.example"]);
     let gateway = scene.start();

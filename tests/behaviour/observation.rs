@@ -1,5 +1,8 @@
 //! What an operator sees: an outcome line for each connection and each request, metrics, and readiness.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use handfast_tests::{Authority, Client, Curl, DEADLINE, Gateway, Line, Refusal, Scene, eventually};
 
 #[test]
@@ -46,6 +49,20 @@ fn a_refused_connection_says_which_alert_it_got_and_why() {
     assert_eq!(line.text("alert"), "unrecognized_name");
     assert_eq!(line.text("policy"), "server-name");
     assert!(!line.text("reason").is_empty(), "{line}");
+}
+
+#[test]
+fn a_connection_that_never_was_tls_names_the_newest_change_too() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    Client::new().connect(gateway.address("main"), "a.example").expect("a handshake");
+    let good = gateway.wait_for("the handshake's line", |line| line.is("connection") && line.has("verdict"));
+    let mut socket = TcpStream::connect(gateway.address("main")).expect("a connection");
+    socket.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
+    let line = gateway.wait_for("the other line", |line| {
+        line.is("connection") && line.text("end") == "client-hello-invalid"
+    });
+    assert_eq!(line.number("generation"), good.number("generation"), "{line}");
 }
 
 #[test]

@@ -1,11 +1,13 @@
-//! The promise that `examples/quickstart/swap-under-load.sh` shows with nginx and h2load, in small: nothing is lost while
-//! certificates and policies are replaced under load.
+//! Nothing is lost while certificates and policies are replaced under load: with clients and upstreams of our own, and by
+//! `examples/quickstart/swap-under-load.sh`, which shows it with nginx and h2load, with smaller numbers.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 
-use handfast_tests::{Client, Gateway, Load, Scene, plugin, repository};
+use handfast_tests::gateway::{binary, finish};
+use handfast_tests::{Client, Gateway, Load, Scene, plugin, repository, require_tool};
 use tempfile::TempDir;
 
 const CERTIFICATES: usize = 100;
@@ -56,6 +58,29 @@ fn a_hundred_certificates_and_twenty_policies_are_replaced_and_nothing_is_lost()
     assert_eq!(answered, handshakes, "each handshake was answered with a certificate");
     let calls = gateway.metric("handfast_policy_calls_total", &[]);
     assert_eq!(gateway.metric("handfast_policy_calls_total", &[("outcome", "ok")]), calls);
+}
+
+#[test]
+fn the_script_that_shows_it_with_nginx_and_h2load_loses_nothing() {
+    for (tool, package) in [
+        ("bash", "bash"),
+        ("nginx", "nginx-light"),
+        ("h2load", "nghttp2-client"),
+        ("openssl", "openssl"),
+        ("curl", "curl"),
+    ] {
+        require_tool(tool, package);
+    }
+    plugin("custom-policy");
+    let mut script = Command::new("bash");
+    script.arg(repository().join("examples/quickstart/swap-under-load.sh"));
+    script.env("HANDFAST", binary()).env("CERTIFICATES", "6").env("SWAPS", "2").env("REQUESTS", "1000");
+    let finished = finish(script);
+    assert!(finished.stdout.ends_with("nothing was lost\n"), "{}\n{}", finished.stdout, finished.stderr);
+    for (what, number) in [("certificates replaced", "6"), ("policies replaced", "2")] {
+        let line = finished.stdout.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_default();
+        assert_eq!(line.trim(), number, "{}", finished.stdout);
+    }
 }
 
 /// Copies beside and renames, as a deployment should.

@@ -14,6 +14,11 @@
 //!
 //! Of WASI there is what lets the runtimes of languages start: see `imports/wasi.rs`.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
+)]
+
 mod bindings;
 mod cache;
 mod census;

@@ -4,6 +4,11 @@
 //! repository the way users build theirs. It runs compilers and reads what they leave. It never runs a policy, and does
 //! not know wasmtime: whether a component may be loaded is for `handfast-plugin-host` to say.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
+)]
+
 mod component;
 mod language;
 mod project;

@@ -102,6 +102,11 @@ impl Outcome {
         }
     }
 
+    /// Of the newest change that the connection can see.
+    pub(super) fn generation(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
     pub(super) fn ends(&mut self, ends: &Arc<Ends>) {
         self.ends = Arc::clone(ends);
     }

@@ -45,8 +45,8 @@ pub(super) async fn relay(
         ended = relay.run(&[], IDLE_TIMEOUT) => match ended {
             relay::Ended::Closed => "closed",
             relay::Ended::Idle => "idle",
-            relay::Ended::Failed(error) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
-            relay::Ended::Failed(_) => "failed",
+            relay::Ended::Failed(_, error) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
+            relay::Ended::Failed(..) => "failed",
         },
         () = drained => "drained",
     };

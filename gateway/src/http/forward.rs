@@ -212,12 +212,10 @@ const BROKEN: Answer =
 
 fn failed(error: &SendError, mut record: Box<Record>, method: &Method, http1: bool) -> Response<Body> {
     let answer = match error {
-        SendError::NoEndpoint => Answer::error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::NoEndpoint,
-            "the upstream has no endpoint",
-        ),
-        SendError::Resolve { .. } | SendError::Connect { .. } | SendError::Handshake { .. } => Answer::error(
+        SendError::NoEndpoint | SendError::Resolve { .. } => {
+            Answer::error(StatusCode::BAD_GATEWAY, ErrorKind::NoEndpoint, "the upstream can not be reached")
+        }
+        SendError::Connect { .. } | SendError::Handshake { .. } => Answer::error(
             StatusCode::BAD_GATEWAY,
             ErrorKind::ConnectFailed,
             "the upstream can not be reached",
@@ -227,7 +225,12 @@ fn failed(error: &SendError, mut record: Box<Record>, method: &Method, http1: bo
             ErrorKind::ConnectTimeout,
             "the upstream can not be reached",
         ),
-        SendError::Broken { .. } | SendError::Closed { .. } => BROKEN,
+        SendError::Broken { .. } => BROKEN,
+        SendError::Closed { .. } => Answer::error(
+            StatusCode::BAD_GATEWAY,
+            ErrorKind::UpstreamBroken,
+            "the upstream closed the connection before its response",
+        ),
         SendError::ResponseTimeout { .. } | SendError::RequestTimeout { .. } => Answer::error(
             StatusCode::GATEWAY_TIMEOUT,
             ErrorKind::ResponseTimeout,

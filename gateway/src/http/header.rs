@@ -45,6 +45,10 @@ pub(super) struct Found {
 /// Looks at every name once. Most requests have nothing to remove.
 pub(super) fn inspect(head: &Parts) -> Result<Found, Answer> {
     let mut found = Found::default();
+    // RFC 9113 section 8.2.1 forbids it; in HTTP/1.1 it is no part of the value, and was left out by the parser.
+    if head.version == Version::HTTP_2 && head.headers.values().any(has_white_edge) {
+        return Err(Answer::bad_request("a field value that begins or ends with white space"));
+    }
     for name in head.headers.keys() {
         let text = name.as_str();
         match text.as_bytes().first() {
@@ -73,6 +77,11 @@ pub(super) fn inspect(head: &Parts) -> Result<Found, Answer> {
         }
     }
     Ok(found)
+}
+
+fn has_white_edge(value: &HeaderValue) -> bool {
+    let edges = [value.as_bytes().first(), value.as_bytes().last()];
+    edges.into_iter().flatten().any(|byte| matches!(byte, b' ' | b'\t'))
 }
 
 /// RFC 6455 section 4.1; any other protocol is not offered to the upstream, h2c above all.

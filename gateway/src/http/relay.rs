@@ -30,7 +30,14 @@ pub enum Ended {
     Closed,
     /// Nothing moved for the idle timeout.
     Idle,
-    Failed(io::Error),
+    Failed(Side, io::Error),
+}
+
+/// Whose stream failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Upstream,
 }
 
 impl<C, U> Relay<C, U>
@@ -49,20 +56,23 @@ where
     pub async fn run(&mut self, early: &[u8], idle_timeout: Duration) -> Ended {
         let Self { client, upstream, activity } = self;
         upstream.bytes += early.len() as u64;
-        let mut copy = pin!(async {
-            client.write_all(early).await?;
-            client.flush().await?;
-            tokio::io::copy_bidirectional_with_sizes(client, upstream, BUFFER, BUFFER).await
-        });
-        loop {
-            let quiet_until = activity.last() + idle_timeout;
-            match tokio::time::timeout_at(quiet_until, copy.as_mut()).await {
-                Ok(Ok(_)) => return Ended::Closed,
-                Ok(Err(error)) => return Ended::Failed(error),
-                Err(_) if activity.last() + idle_timeout <= Instant::now() => return Ended::Idle,
-                Err(_) => {}
+        let error = {
+            let mut copy = pin!(async {
+                client.write_all(early).await?;
+                client.flush().await?;
+                tokio::io::copy_bidirectional_with_sizes(client, upstream, BUFFER, BUFFER).await
+            });
+            loop {
+                let quiet_until = activity.last() + idle_timeout;
+                match tokio::time::timeout_at(quiet_until, copy.as_mut()).await {
+                    Ok(Ok(_)) => return Ended::Closed,
+                    Ok(Err(error)) => break error,
+                    Err(_) if activity.last() + idle_timeout <= Instant::now() => return Ended::Idle,
+                    Err(_) => {}
+                }
             }
-        }
+        };
+        Ended::Failed(if self.client.failed { Side::Client } else { Side::Upstream }, error)
     }
 
     /// From the client.
@@ -94,16 +104,22 @@ impl Activity {
     }
 }
 
-/// A stream whose reads are counted.
+/// A stream whose reads are counted, and of which is known whether it failed.
 struct Counted<S> {
     stream: S,
     activity: Activity,
     bytes: u64,
+    failed: bool,
 }
 
 impl<S> Counted<S> {
     fn new(stream: S, activity: Activity) -> Self {
-        Self { stream, activity, bytes: 0 }
+        Self { stream, activity, bytes: 0, failed: false }
+    }
+
+    fn noted<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.failed |= matches!(polled, Poll::Ready(Err(_)));
+        polled
     }
 }
 
@@ -120,7 +136,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
             self.bytes += read as u64;
             self.activity.note();
         }
-        polled
+        self.noted(polled)
     }
 }
 
@@ -130,15 +146,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.noted(polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.noted(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.noted(polled)
     }
 }
 
@@ -204,7 +223,16 @@ mod tests {
         drop(server);
         client.write_all(b"hello").await.unwrap();
         let ended = relay.run(b"", LONG).await;
-        assert!(matches!(ended, Ended::Failed(_)), "{ended:?}");
+        assert!(matches!(ended, Ended::Failed(Side::Upstream, _)), "{ended:?}");
         assert_eq!(relay.bytes_in(), 5);
+    }
+
+    #[tokio::test]
+    async fn who_broke_off_is_known() {
+        let (mut relay, client, mut server) = relay();
+        drop(client);
+        server.write_all(b"hello").await.unwrap();
+        let ended = relay.run(b"", LONG).await;
+        assert!(matches!(ended, Ended::Failed(Side::Client, _)), "{ended:?}");
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::End;
 use super::outcome::{ErrorKind, Record};
-use super::relay::{Ended, Relay};
+use super::relay::{Ended, Relay, Side};
 use crate::upstream::connection::http1::Switched;
 
 /// The two ends, before the client's has been let go by hyper.
@@ -41,8 +41,12 @@ impl Tunnel {
         self.record.complete = true;
         match ended {
             Ended::Closed => End::TunnelClosed,
-            Ended::Failed(error) => {
-                self.record.failed_with(ErrorKind::ResponseCut, &error);
+            Ended::Failed(side, error) => {
+                let kind = match side {
+                    Side::Client => ErrorKind::ClientGone,
+                    Side::Upstream => ErrorKind::ResponseCut,
+                };
+                self.record.failed_with(kind, &error);
                 End::TunnelClosed
             }
             Ended::Idle => End::Idle,

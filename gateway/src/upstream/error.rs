@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Each variant is one thing an operator can act on; `http` maps it to a status.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    #[error("the upstream has no endpoint")]
+    #[error("the upstream has no other endpoint")]
     NoEndpoint,
     #[error("cannot resolve {endpoint}; check the upstream's endpoints and the resolver")]
     Resolve { endpoint: Arc<str>, source: io::Error },

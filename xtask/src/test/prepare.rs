@@ -43,13 +43,14 @@ const PROGRAMS: &[Program] = {
         of(Behaviour, "ip", "iproute2"),
         of(Behaviour, "git", "git"),
         of(Behaviour, "python3", "python3"),
+        of(Behaviour, "nginx", "nginx-light"),
+        of(Behaviour, "h2load", "nghttp2-client"),
         of(Languages, "python3", "python3"),
         of(Languages, VENV, "python3-venv"),
         of(Languages, "node", "nodejs"),
         of(Languages, "npm", "npm"),
         of(Fuzzing, "c++", "g++"),
         of(Counting, "valgrind", "valgrind"),
-        of(Counting, "h2load", "nghttp2-client"),
     ]
 };
 
@@ -154,7 +155,7 @@ mod tests {
         let asked = |filter: Option<&str>| -> Vec<&str> {
             PROGRAMS.iter().filter(|it| it.purpose.is_of(filter)).map(|it| it.name).collect()
         };
-        for name in ["valgrind", "h2load", "c++"] {
+        for name in ["valgrind", "c++"] {
             assert!(asked(None).contains(&name) && !asked(Some("languages")).contains(&name), "{name}");
         }
         for name in [VENV, "node", "npm"] {

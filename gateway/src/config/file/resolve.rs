@@ -230,7 +230,14 @@ impl<'a> Context<'a> {
                     "give each its own port, or make them one listener",
                 ));
             }
-            for policy in &table.policies {
+            for (position, policy) in table.policies.iter().enumerate() {
+                if table.policies.iter().take(position).any(|other| other.get_ref() == policy.get_ref()) {
+                    return Err(self.at(
+                        policy.span(),
+                        format!("the policy `{}` is named twice", policy.get_ref()),
+                        "its second verdict would be its first: leave one out",
+                    ));
+                }
                 let known = policies.iter().map(|policy| policy.name.as_str());
                 if !known.clone().any(|name| name == policy.get_ref()) {
                     return Err(self.at(
