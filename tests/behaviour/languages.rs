@@ -212,6 +212,11 @@ fn the_interface_that_the_packages_carry_is_the_one_of_the_repository() {
     for copy in ["plugins/sdk/javascript/policy.wit", "plugins/sdk/python/handfast_policy/policy.wit"] {
         assert_eq!(read(copy), interface, "cp wit/v1/policy.wit {copy}");
     }
+    for name in ["clocks", "http", "io"] {
+        let [one, other] = ["plugins/sdk/javascript", "plugins/sdk/python/handfast_policy"]
+            .map(|sdk| read(&format!("{sdk}/wasi/{name}.wit")));
+        assert_eq!(one, other, "{name}.wit");
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ async function main(words) {
         const component = await componentize({
             ...world(folder, imports, found), jsPath: bundled, jsSource: code, sync: true,
         });
-        const bytes = withNamesOfWasi(withOwnedArguments(component.component));
+        const bytes = withNamesOfWasi(withOwnedArguments(component.component), callsHosts(imports));
         const partial = `${output}.${process.pid}`;
         writeFileSync(partial, bytes);
         renameSync(partial, output);
@@ -142,7 +142,7 @@ function world(folder, imports, found) {
         writeFileSync(path.join(wit, "deps", name, `${name}.wit`), 
             readFileSync(path.join(sdk, "wasi", `${name}.wit`), "utf8").replaceAll("wasi:", stand));
     }
-    const calls = imports.some((name) => name.startsWith(`${stand}http/`));
+    const calls = callsHosts(imports);
     const lines = [
         "package handfast:built;", "world policy {", "    import handfast:policy/types@1.0.0;",
         ...imports.filter((name) => name.startsWith(namespace)).map((name) => `    import ${name};`),
@@ -193,16 +193,23 @@ function withOwnedArguments(component) {
 }
 
 // The names of the component's own imports; within, where nothing but the component itself reads them, the others stay.
-function withNamesOfWasi(bytes) {
+function withNamesOfWasi(bytes, expected) {
+    let renamed = false;
     for (const { id, body, end } of sectionsIn(bytes, 8, bytes.length)) {
         if (id !== 10) continue;
         for (const name of ["clocks", "io", "http"].map((name) => `${stand}${name}/`)) {
             for (let at = bytes.indexOf(name, body); at >= 0 && at < end; at = bytes.indexOf(name, at)) {
                 bytes.write("wasi:", at, "latin1");
+                renamed = true;
             }
         }
     }
+    if (renamed !== expected) fail("this version of componentize-qjs is not known to handfast-policy");
     return bytes;
+}
+
+function callsHosts(imports) {
+    return imports.some((name) => name.startsWith(`${stand}http/`));
 }
 
 // A number in LEB128, and where it ends.

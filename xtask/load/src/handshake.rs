@@ -145,7 +145,11 @@ impl Handshakes {
         if let Some(request) = self.requests.get(position) {
             request.exchange(&mut stream).await?;
         }
-        stream.shutdown().await?;
+        match stream.shutdown().await {
+            // A server that has closed by now has nothing more to do either; the end that it sent is read below.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
         match last_read(&mut stream).await {
             Ok(0) => {}
             // nginx closes without a goodbye of its own.
