@@ -83,14 +83,14 @@ pub struct Look {
     pub listed: HashSet<PathBuf>,
     /// All pairs of those folders.
     pub candidates: Vec<Candidate>,
-    /// What was left out, and why.
+    /// What is left out anywhere in the tree, and why; of folders that did not change, what was told of them before.
     pub left_out: Vec<LeftOut>,
     /// How many folders there are.
     pub folders: usize,
 }
 
 /// Something in the tree that is not served and perhaps was meant to be.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LeftOut {
     #[error("{} has no certificate beside it; name that one alike, with .crt or .pem", path.display())]
     LoneKey { path: PathBuf },
@@ -101,7 +101,7 @@ pub enum LeftOut {
     #[error("{} is more than {MAX_DEPTH} folders deep; move it up", path.display())]
     Deep { path: PathBuf },
     #[error("{} cannot be listed; check its permissions", path.display())]
-    Unlisted { path: PathBuf, source: io::Error },
+    Unlisted { path: PathBuf, source: Arc<io::Error> },
 }
 
 /// The folders of a source, as of the last look.
@@ -123,6 +123,8 @@ struct Folder {
     /// `None` if it may have changed since without showing it: it is listed again.
     identity: Option<FileIdentity>,
     children: Vec<PathBuf>,
+    /// Of its own files.
+    left_out: Vec<LeftOut>,
     look: u64,
 }
 
@@ -151,7 +153,9 @@ impl Tree {
                 Err(source) if path == self.root => return Err(source),
                 // Gone between listing its parent and looking at it.
                 Err(source) if source.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => look.left_out.push(LeftOut::Unlisted { path, source }),
+                Err(source) => {
+                    look.left_out.push(LeftOut::Unlisted { path, source: Arc::new(source) });
+                }
             }
         }
         let current = self.looks;
@@ -212,16 +216,19 @@ impl Tree {
             && folder.identity == Some(identity)
         {
             folder.look = self.looks;
+            look.left_out.extend_from_slice(&folder.left_out);
             return Ok(Some(identity));
         }
+        let told = look.left_out.len();
         let (names, mut children) = list(path, look)?;
         leave_out_certbots_own(&mut children);
         let settled = identity.is_settled(clock);
-        let which = identity;
-        let folder = Folder { which, identity: settled.then_some(identity), children, look: self.looks };
-        self.folders.insert(path.to_owned(), folder);
         look.listed.insert(path.to_owned());
         self.classify(path, &names, look);
+        let (which, identity_then) = (identity, settled.then_some(identity));
+        let left_out = look.left_out.iter().skip(told).cloned().collect();
+        let folder = Folder { which, identity: identity_then, children, left_out, look: self.looks };
+        self.folders.insert(path.to_owned(), folder);
         Ok(Some(identity))
     }
 
@@ -533,6 +540,21 @@ mod tests {
         let look = tree(root.path()).look().unwrap();
         assert_eq!(ids(&look), expected(&[("live/a.example", &["fullchain.pem", "privkey.pem"])]));
         assert!(look.left_out.is_empty(), "{:?}", look.left_out);
+    }
+
+    /// A look that found a folder unchanged was silent about its files, so a scan after it took them for put right.
+    #[test]
+    fn what_is_left_out_is_told_at_each_look_until_it_is_put_right() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), &["a/lone.key", "b/b.pem"]);
+        let mut tree = tree(root.path());
+        // Until no folder may have changed unseen.
+        while !tree.look().unwrap().listed.is_empty() {}
+        let look = tree.look().unwrap();
+        assert!(look.listed.is_empty(), "{look:?}");
+        assert!(matches!(&look.left_out[..], [LeftOut::LoneKey { path }] if path.ends_with("a/lone.key")));
+        touch(root.path(), &["a/lone.crt"]);
+        assert!(tree.look().unwrap().left_out.is_empty());
     }
 
     #[test]
