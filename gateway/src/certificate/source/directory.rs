@@ -222,12 +222,11 @@ impl Tree {
         let told = look.left_out.len();
         let (names, mut children) = list(path, look)?;
         leave_out_certbots_own(&mut children);
-        let settled = identity.is_settled(clock);
         look.listed.insert(path.to_owned());
         self.classify(path, &names, look);
-        let (which, identity_then) = (identity, settled.then_some(identity));
         let left_out = look.left_out.iter().skip(told).cloned().collect();
-        let folder = Folder { which, identity: identity_then, children, left_out, look: self.looks };
+        let settled = identity.is_settled(clock).then_some(identity);
+        let folder = Folder { which: identity, identity: settled, children, left_out, look: self.looks };
         self.folders.insert(path.to_owned(), folder);
         Ok(Some(identity))
     }
