@@ -144,8 +144,11 @@ fn scrape(metrics: &Metrics, snapshots: &Snapshots) -> Result<String, fmt::Error
     metrics.policies(snapshot.policies.slots().iter().map(|slot| slot.counts()).collect());
     let certificates = &snapshot.certificates;
     let counters = certificates.counters();
+    let (not_served, left_out) = certificates.not_served();
     metrics.certificates(CertificateCounts {
         live: certificates.len(),
+        not_served,
+        left_out,
         replaced: counters.replaced,
         refused: counters.refused,
         last_good: counters.kept,

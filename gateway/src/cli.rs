@@ -53,6 +53,9 @@ enum Command {
         bench_native_choice: bool,
     },
     /// Check a configuration and everything it names, without listening
+    ///
+    /// Exits with 2 if the configuration does not read, and with 1 if a gateway would not start with it, or would start and
+    /// leave out anything that it should serve. Warnings and notes are printed and leave the exit code at 0.
     Check {
         /// The configuration file (TOML)
         #[arg(short, long, value_name = "FILE")]

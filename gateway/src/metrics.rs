@@ -30,6 +30,8 @@ type Labels = Vec<(&'static str, String)>;
 #[derive(Debug, Clone, Copy)]
 pub struct CertificateCounts {
     pub live: usize,
+    pub not_served: usize,
+    pub left_out: usize,
     pub replaced: u64,
     pub refused: u64,
     pub last_good: u64,
@@ -59,6 +61,8 @@ pub struct Metrics {
     request_duration: Family<Labels, Histogram, RequestBuckets>,
     reloads: Family<Labels, Counter>,
     certificates: Gauge,
+    not_served: Gauge,
+    left_out: Gauge,
     expiry: ExpiryCollector,
     last_good: Counter,
     ocsp_fetches: Family<Labels, Counter>,
@@ -83,6 +87,8 @@ impl Metrics {
             request_duration: Family::new_with_constructor(RequestBuckets),
             reloads: Family::default(),
             certificates: Gauge::default(),
+            not_served: Gauge::default(),
+            left_out: Gauge::default(),
             expiry: ExpiryCollector::default(),
             last_good: Counter::default(),
             ocsp_fetches: Family::default(),
@@ -133,6 +139,16 @@ impl Metrics {
             metrics.reloads.clone(),
         );
         registry.register("certificates", "Certificates that can be served", metrics.certificates.clone());
+        registry.register(
+            "certificates_refused",
+            "Pairs that nothing is served of, since they were refused",
+            metrics.not_served.clone(),
+        );
+        registry.register(
+            "certificates_left_out",
+            "Keys without a certificate, folders that cannot be listed, sources that cannot be scanned",
+            metrics.left_out.clone(),
+        );
         registry.register(
             "handshakes_with_last_good",
             "Handshakes answered with the last good pair although its files had changed",
@@ -205,7 +221,13 @@ impl Metrics {
 
     /// Takes over what the certificate store has counted, before a scrape: it counts for all certificates together.
     pub fn certificates(&self, counted: CertificateCounts) {
-        self.certificates.set(i64::try_from(counted.live).unwrap_or(i64::MAX));
+        for (gauge, number) in [
+            (&self.certificates, counted.live),
+            (&self.not_served, counted.not_served),
+            (&self.left_out, counted.left_out),
+        ] {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
         self.last_good.inner().store(counted.last_good, Ordering::Relaxed);
         for (succeeded, count) in [(true, counted.replaced), (false, counted.refused)] {
             let counter = self.reloads.get_or_create(&reload_labels("certificate", "", succeeded));

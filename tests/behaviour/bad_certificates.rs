@@ -15,7 +15,7 @@ use std::process::Command;
 use handfast_tests::gateway::finish;
 use handfast_tests::tool::obey_file_modes;
 use handfast_tests::{
-    Authority, Client, Gateway, Leaf, Line, Pair, Refusal, Scene, repository, require_tool,
+    Authority, Client, Gateway, Leaf, Line, Pair, Refusal, Scene, plugin, repository, require_tool,
 };
 
 /// One test for each row, and the list of the rows that there are tests for.
@@ -31,7 +31,7 @@ macro_rules! rows {
         #[test]
         fn every_row_of_the_page_is_tested() {
             let rows: Vec<String> = rows_of_the_page().into_iter().map(|row| row.input).collect();
-            assert_eq!(rows, [$($row),*, DUPLICATE]);
+            assert_eq!(rows, [$($row),*, NOT_ADMITTED, UNLISTED, DUPLICATE]);
         }
     };
 }
@@ -71,7 +71,7 @@ rows! {
     };
     a_weak_key: "RSA with 1024 bits" => |bad| bad.self_signed(&["-newkey", "rsa:1024"]);
     sha1: "A signature with SHA-1" => |bad| bad.self_signed(&["-newkey", "rsa:2048", "-sha1"]);
-    expired: "Expired" => |bad| bad.pair(Leaf::server(&[bad.name]).expired());
+    expired: "Expired (with `serve-expired` it is good)" => |bad| bad.pair(Leaf::server(&[bad.name]).expired());
     not_yet_valid: "Not yet valid" => |bad| bad.pair(Leaf::server(&[bad.name]).valid_in(2090, 2091));
     readable_by_others: "A key that others can read" => |bad| bad.mode("key", 0o644);
     unreadable: "A file that the gateway may not read" => |bad| bad.mode("key", 0o000);
@@ -93,6 +93,77 @@ rows! {
         fs::write(bad.path("toml"), "tags = [").expect("a file is written");
     };
     no_certificate_file: "The certificate's file is missing" => |bad| drop(bad.clear("crt"));
+}
+
+const NOT_ADMITTED: &str = "Refused by an `admit` policy";
+
+#[test]
+fn refused_by_a_policy() {
+    let row = row(NOT_ADMITTED);
+    let scene = Scene::new(&["shop.example", "other.example"]);
+    let refused = |name: &str| scene.authority.server(&[name, &format!("refused.{name}")]);
+    scene.certificates.put("early.example", &refused("early.example"));
+    let gateway = Gateway::start(&scene.config().policy("judge", &plugin("guest-probe"), ""));
+    let address = gateway.address("main");
+    let log = Log { gateway: &gateway, folder: format!("{}/", scene.certificates.path().display()) };
+    log.has_finding("early.example", row.log_early.as_deref().expect("a message"));
+    assert_eq!(served_or_alert(address, "early.example"), row.serving_early);
+
+    scene.certificates.put("shop.example", &refused("shop.example"));
+    for _ in 0..3 {
+        assert_eq!(served(address, "shop.example"), Ok(scene.pairs[0].fingerprint()));
+    }
+    assert_eq!(row.serving_later, "the last good pair");
+    let line = gateway.wait_for("the report", |line| line.is("certificate not replaced"));
+    log.says(line.text("error"), "shop.example", &row.log);
+    for name in ["early.example", "shop.example"] {
+        let good = scene.authority.server(&[name]);
+        scene.certificates.put(name, &good);
+        assert_eq!(served(address, name), Ok(good.fingerprint()), "{name} is good again");
+    }
+}
+
+const UNLISTED: &str = "A folder that the gateway may not list";
+
+#[test]
+fn a_folder_that_cannot_be_listed() {
+    let row = row(UNLISTED);
+    let shown = std::thread::spawn(move || {
+        obey_file_modes();
+        let scene = Scene::new(&["other.example"]);
+        let [early, shop] = ["early.example", "shop.example"].map(|name| scene.authority.server(&[name]));
+        scene.certificates.put_certbot("early.example", &early);
+        scene.certificates.put_certbot("shop.example", &shop);
+        let set_mode = |name: &str, mode| {
+            let folder = scene.certificates.path().join(name);
+            fs::set_permissions(folder, Permissions::from_mode(mode)).expect("a mode is set");
+        };
+        set_mode("early.example", 0o000);
+        let gateway = scene.start();
+        let address = gateway.address("main");
+        let log = Log { gateway: &gateway, folder: format!("{}/", scene.certificates.path().display()) };
+        log.has_finding("early.example", row.log_early.as_deref().expect("a message"));
+        assert_eq!(served_or_alert(address, "early.example"), row.serving_early);
+
+        assert_eq!(served(address, "shop.example"), Ok(shop.fingerprint()));
+        set_mode("shop.example", 0o000);
+        for _ in 0..3 {
+            assert_eq!(served(address, "shop.example"), Ok(shop.fingerprint()));
+        }
+        assert_eq!(row.serving_later, "the last good pair");
+        let line = gateway.wait_for("the report", |line| line.is("certificate not replaced"));
+        log.says(line.text("error"), "shop.example", &row.log);
+        assert_eq!(served(address, "other.example"), Ok(scene.pairs[0].fingerprint()));
+        for name in ["early.example", "shop.example"] {
+            set_mode(name, 0o700);
+            let good = scene.authority.server(&[name]);
+            scene.certificates.put_certbot(name, &good);
+            assert_eq!(served(address, name), Ok(good.fingerprint()), "{name} is good again");
+        }
+    });
+    if let Err(panic) = shown.join() {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 const DUPLICATE: &str = "A second pair with the same id";
@@ -144,11 +215,7 @@ fn show(row_name: &str, spoil: impl Fn(&Bad) + Send + 'static) {
             Some(text) => log.has_finding("early.example", text),
             None => log.has_no_finding("early.example"),
         }
-        let got = match served(address, "early.example") {
-            Err(Refusal::Alert(alert)) => Serving::Alert(alert.to_owned()),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(got, row.serving_early);
+        assert_eq!(served_or_alert(address, "early.example"), row.serving_early);
 
         assert_eq!(served(address, "shop.example"), Ok(scene.pairs[1].fingerprint()));
         spoil(&bad(1));
@@ -362,6 +429,14 @@ fn clear(scene: &Scene, name: &str) {
     let path = |extension| scene.certificates.path().join(format!("{name}.{extension}"));
     let _ = fs::remove_dir(path("key"));
     let _ = fs::remove_file(path("toml"));
+}
+
+#[track_caller]
+fn served_or_alert(address: SocketAddr, name: &str) -> Serving {
+    match served(address, name) {
+        Err(Refusal::Alert(alert)) => Serving::Alert(alert.to_owned()),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn served(address: SocketAddr, name: &str) -> Result<String, Refusal> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use handfast_tests::gateway::{binary, finish};
+use handfast_tests::tool::obey_file_modes;
 use handfast_tests::{Client, Config, Finished, Gateway, Leaf, Scene, handfast, require_tool};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -269,6 +270,154 @@ fn the_check_of_a_configuration_names_what_is_required_and_not_there() {
     assert!(finished.stdout.starts_with("error: a.exampel: is required"), "{}", finished.stdout);
 }
 
+/// Once, the check was silent about what the sources hold and nobody serves.
+#[test]
+fn the_check_and_the_list_tell_of_a_folder_that_cannot_be_listed() {
+    let shown = std::thread::spawn(|| {
+        obey_file_modes();
+        let desk = Desk::new();
+        let secret = desk.scene.certificates.path().join("secret");
+        fs::create_dir(&secret).expect("a folder is made");
+        let set_mode = |mode| {
+            fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).expect("a mode is set");
+        };
+        set_mode(0o000);
+        let checked = desk.handfast(&["check", "-c", "handfast.toml"]);
+        let files = desk.handfast(&["certificate", "check", "certificates"]);
+        let listed = desk.handfast(&["certificate", "list", "-c", "handfast.toml"]);
+        let gateway = desk.start();
+        let running = desk.handfast(&["certificate", "list", "-c", "running.toml"]);
+        set_mode(0o700);
+        assert_eq!(checked.code, RUNTIME, "{}", checked.stdout);
+        desk.snapshot("check_with_an_unlisted_folder", &checked);
+        assert_eq!(files.code, RUNTIME, "{}", files.stdout);
+        let text = "secret cannot be listed; check its permissions";
+        for finished in [&files, &listed, &running] {
+            assert!(finished.stdout.contains(text), "{}", finished.stdout);
+        }
+        assert_eq!((listed.code, running.code), (GOOD, GOOD));
+        desk.snapshot("certificate_list_with_an_unlisted_folder", &listed);
+        assert_eq!(gateway.metric("handfast_certificates_left_out", &[]), 1.0);
+    });
+    if let Err(panic) = shown.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn a_folder_that_is_too_deep_fails_the_check_and_a_key_alone_does_not() {
+    let desk = Desk::new();
+    let folder = desk.scene.certificates.path();
+    desk.scene.certificates.put_key("lone", &desk.scene.pairs[0].key_pem);
+    let finished = desk.handfast(&["check", "-c", "handfast.toml"]);
+    assert_eq!(finished.code, GOOD, "{}", finished.stderr);
+    desk.snapshot("check_with_a_key_alone", &finished);
+
+    fs::create_dir_all(folder.join("1/2/3/4/5/6/7/8/9")).expect("folders are made");
+    let finished = desk.handfast(&["check", "-c", "handfast.toml"]);
+    assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+    let error = format!("error: certificates: {}/certificates/1/2/3", desk.path().display());
+    assert!(finished.stdout.starts_with(&error), "{}", finished.stdout);
+    assert!(finished.stdout.contains("is more than 8 folders deep; move it up"), "{}", finished.stdout);
+
+    let list = desk.json(&["certificate", "list", "--json", "-c", "handfast.toml"]);
+    let severities: Vec<_> = findings(&list).iter().map(|finding| &finding["severity"]).collect();
+    assert_eq!(severities, ["error", "warning"], "{list}");
+    assert!(findings(&list).iter().all(|finding| finding["subject"] == "certificates"), "{list}");
+    let shown = desk.json(&["certificate", "show", "a.example", "--json", "-c", "handfast.toml"]);
+    assert_eq!(shown["findings"], serde_json::json!([]));
+}
+
+/// Once, the first scan told all of it a second time.
+#[test]
+fn a_gateway_tells_of_what_it_leaves_out_once() {
+    let scene = Scene::new(&["a.example"]);
+    scene.certificates.put_key("lone", &scene.pairs[0].key_pem);
+    let config = Config::new()
+        .certificates("files", scene.certificates.path())
+        .with_last("scan-interval = \"1s\"")
+        .listener("main", "")
+        .upstream("echo", scene.upstream.address(), "")
+        .route("*", "/", "echo");
+    let gateway = Gateway::start(&config);
+    let at_the_start = gateway.lines(|line| line.is("certificate source"));
+    assert_eq!(at_the_start.len(), 1, "{}", gateway.log_text());
+    assert_eq!(at_the_start[0].text("level"), "WARN");
+    assert!(at_the_start[0].text("finding").contains("lone.key has no certificate beside it"));
+    assert_eq!(gateway.metric("handfast_certificates_left_out", &[]), 1.0);
+
+    // A later one is told of by a scan, and what both scans know is not told again.
+    scene.certificates.put_key("later", &scene.pairs[0].key_pem);
+    let line = gateway.wait_for("the key that came later", |line| line.is("left out"));
+    assert_eq!(line.text("level"), "WARN");
+    assert_eq!(line.text("source"), "files");
+    assert!(line.text("reason").contains("later.key has no certificate beside it"), "{line}");
+    scene.certificates.put("b.example", &scene.authority.server(&["b.example"]));
+    gateway.wait_for("another scan", |line| line.is("certificate added"));
+    let told = |message: &str, field: &str, file: &str| {
+        gateway.lines(|line| line.is(message) && line.text(field).contains(file)).len()
+    };
+    assert_eq!(told("left out", "reason", "later.key"), 1, "{}", gateway.log_text());
+    assert_eq!(told("left out", "reason", "lone.key"), 0, "{}", gateway.log_text());
+    assert_eq!(told("certificate source", "finding", "lone.key"), 1, "{}", gateway.log_text());
+}
+
+#[test]
+fn the_check_finds_pairs_that_claim_one_id() {
+    let scene = Scene::new(&["a.example"]);
+    scene.certificates.put_kubernetes("a.example", &scene.authority.server(&["kube.example"]));
+    let check =
+        |paths: &[&str]| handfast(scene.certificates.path(), &[&["certificate", "check"], paths].concat());
+    let finished = check(&["."]);
+    assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+    let text = "error: ./a.example.crt belongs to \"a.example\", which ./a.example/tls.crt already has; rename one\n";
+    assert_eq!(finished.stdout, text);
+    let finished = check(&["a.example", "a.example.crt"]);
+    assert_eq!(finished.code, GOOD, "asked for one by one they are of no source: {}", finished.stdout);
+}
+
+#[test]
+fn an_expired_pair_passes_the_check_where_it_is_to_be_served() {
+    let scene = Scene::new(&["a.example"]);
+    scene.certificates.put("old", &scene.authority.issue(Leaf::server(&["old.example"]).expired()));
+    let check = |arguments: &[&str]| {
+        let arguments = [&["certificate", "check", "old.crt"], arguments].concat();
+        handfast(scene.certificates.path(), &arguments)
+    };
+    assert_eq!(check(&[]).code, RUNTIME);
+    let finished = check(&["--serve-expired"]);
+    assert_eq!(finished.code, GOOD, "{}", finished.stdout);
+    let text = "warning: old.crt expired on 2021-01-01T00:00:00Z; renew it\ngood: 1 pair, 1 warning\n";
+    assert_eq!(finished.stdout.replace("./old.crt", "old.crt"), text);
+}
+
+#[test]
+fn the_findings_of_a_check_are_json_where_that_is_asked_for() {
+    let scene = Scene::new(&["a.example"]);
+    let folder = &scene.certificates;
+    folder.put("old", &scene.authority.issue(Leaf::server(&["old.example"]).expired()));
+    folder.put_key("lone", &scene.pairs[0].key_pem);
+    let check = |path: &str| {
+        let finished = handfast(folder.path(), &["certificate", "check", path, "--json"]);
+        let json: Value = serde_json::from_str(&finished.stdout).expect("JSON");
+        (finished.code, json, finished.stderr)
+    };
+    let (code, json, stderr) = check(".");
+    assert_eq!((code, stderr.as_str()), (RUNTIME, "error: 1 error in 2 pairs\n"));
+    assert_eq!((&json["good"], &json["pairs"]), (&false.into(), &2.into()));
+    let [expired, lone] = &findings(&json)[..] else { panic!("{json}") };
+    assert_eq!((&expired["severity"], &expired["subject"]), (&"error".into(), &"./old.crt".into()));
+    assert!(expired["text"].as_str().is_some_and(|text| text.ends_with("; renew it")), "{json}");
+    assert_eq!((&lone["severity"], &lone["subject"]), (&"warning".into(), &"./lone.key".into()));
+    let page = fs::read_to_string(handfast_tests::repository().join("docs/observation.md"));
+    let page = page.expect("the page is read");
+    for member in ["good", "pairs", "findings", "severity", "subject", "text"] {
+        assert!(page.contains(&format!("`{member}`")), "`{member}` is not in docs/observation.md");
+    }
+    let (code, json, _) = check("a.example.crt");
+    assert_eq!((code, &json["good"], findings(&json).len()), (GOOD, &true.into(), 0), "{json}");
+}
+
 #[test]
 fn what_names_say_does_not_reach_the_terminal_as_it_is() {
     let desk = Desk::new();
@@ -277,11 +426,13 @@ fn what_names_say_does_not_reach_the_terminal_as_it_is() {
     desk.scene.certificates.put("e\u{1b}[31mvil\u{202e}", &desk.scene.authority.issue(leaf));
     desk.scene.certificates.put_certificate("b\u{9b}roken", "not a certificate");
     desk.scene.certificates.put_key("b\u{9b}roken", "not a key");
-    let commands: [&[&str]; 5] = [
+    desk.scene.certificates.put_key("al\u{9b}one", "not a key");
+    let commands: [&[&str]; 6] = [
         &["certificate", "list", "--offline", "-c", "handfast.toml"],
         &["certificate", "list", "--offline", "--json", "-c", "handfast.toml"],
         &["certificate", "show", "e\u{1b}[31mvil\u{202e}", "--offline", "-c", "handfast.toml"],
         &["certificate", "check", "certificates"],
+        &["certificate", "check", "--json", "certificates"],
         &["certificate", "show", "no\u{1b}ne", "--offline", "-c", "handfast.toml"],
     ];
     for command in commands {
@@ -315,6 +466,10 @@ fn a_reader_that_has_seen_enough_ends_a_command_quietly_and_a_full_disk_does_not
         assert_eq!(finished.code, RUNTIME, "{command:?}");
         assert!(finished.stderr.starts_with("error: cannot write to standard output"), "{}", finished.stderr);
     }
+}
+
+fn findings(json: &Value) -> &Vec<Value> {
+    json["findings"].as_array().unwrap_or_else(|| panic!("no findings: {json}"))
 }
 
 /// What the commands are run on.

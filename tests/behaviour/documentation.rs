@@ -63,6 +63,35 @@ fn every_field_of_the_outcome_lines_is_on_its_page() {
 }
 
 #[test]
+fn every_line_of_the_log_is_on_its_page_with_its_level_and_no_other() {
+    let mut written = BTreeMap::new();
+    for folder in ["gateway/src", "gateway/plugin-host/src"] {
+        for source in sources(&repository().join(folder)) {
+            for (message, level) in log_lines(&source) {
+                written.entry(message).or_insert_with(BTreeSet::new).insert(level);
+            }
+        }
+    }
+    assert!(written.len() > 50, "the sources are not understood any more: {written:#?}");
+    // These have a section each.
+    for message in ["connection", "request"] {
+        assert_eq!(written.remove(message), Some(BTreeSet::from(["info".to_owned()])), "{message}");
+    }
+    let page = read("docs/observation.md");
+    let tables = page.split("\n\n").filter(|block| block.starts_with("| message"));
+    let mut documented = BTreeMap::new();
+    for row in tables.flat_map(|table| table.lines().skip(2)) {
+        let mut cells = row.split(" | ");
+        let (messages, levels) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
+        let levels: BTreeSet<String> = levels.split(", ").map(str::to_owned).collect();
+        for message in messages.split('`').skip(1).step_by(2) {
+            assert!(documented.insert(message.to_owned(), levels.clone()).is_none(), "twice: {message}");
+        }
+    }
+    assert_eq!(documented, written);
+}
+
+#[test]
 fn every_metric_that_is_served_is_on_its_page_with_its_labels() {
     let scene = Scene::new(&["a.example"]);
     // What is counted of outgoing HTTP is there once a policy may make calls.
@@ -126,6 +155,23 @@ fn the_sources_and_pages_are_read_as_meant() {
     let fields =
         logged_fields("info!(\n target: \"t\",\n client = %x,\n status,\n reason = f(|a| a),\n \"m\"\n);");
     assert_eq!(fields.iter().map(String::as_str).collect::<Vec<_>>(), ["client", "reason", "status"]);
+    let source = r#"
+        fn f() {
+            warn!(error = %cause(")"), source, "one (of two)");
+            println!("no line");
+            tracing::info!(
+                at,
+                "the \"other\"",
+            );
+            report(&slot, "a third");
+            warn!("{message}");
+        }
+        #[cfg(test)]
+        mod tests { fn g() { error!("in a test"); } }
+    "#;
+    let lines = log_lines(source);
+    let line = |message: &str, level: &str| (message.to_owned(), level.to_owned());
+    assert_eq!(lines, [line("one (of two)", "warn"), line("the \"other\"", "info"), line("a third", "warn")]);
     let page = "| a |
 |---|
 | `x` |
@@ -218,6 +264,74 @@ fn logged_fields(source: &str) -> BTreeSet<String> {
         plain.then(|| name.to_owned())
     });
     names.collect()
+}
+
+/// The text of every source file below a folder, without those that only tests have.
+fn sources(folder: &Path) -> Vec<String> {
+    let mut sources = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder is listed") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name is UTF-8");
+        if path.is_dir() {
+            sources.extend(sources_unless_tests(name, &path));
+        } else if name.ends_with(".rs") && name != "tests.rs" && !name.starts_with("test_") {
+            sources.push(fs::read_to_string(&path).expect("a source is read"));
+        }
+    }
+    sources
+}
+
+fn sources_unless_tests(name: &str, folder: &Path) -> Vec<String> {
+    if name == "tests" { Vec::new() } else { sources(folder) }
+}
+
+/// Message and level of every line of the log that a source writes. Functions named `report` pass a message on.
+fn log_lines(source: &str) -> Vec<(String, String)> {
+    let source = source.split("#[cfg(test)]\n").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for (call, level) in [
+        ("error!(", "error"),
+        ("warn!(", "warn"),
+        ("info!(", "info"),
+        ("debug!(", "debug"),
+        ("trace!(", "trace"),
+        ("report(", "warn"),
+    ] {
+        for (start, _) in source.match_indices(call) {
+            let is_part_of_a_name =
+                source[..start].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+            let message = last_text(&source[start + call.len()..]).filter(|text| text != "{message}");
+            if let Some(message) = message.filter(|_| !is_part_of_a_name) {
+                found.push((start, (message, level.to_owned())));
+            }
+        }
+    }
+    found.sort();
+    found.into_iter().map(|(_, line)| line).collect()
+}
+
+/// The last of a call's arguments, which begin the text, if it is a literal.
+fn last_text(arguments: &str) -> Option<String> {
+    let (mut depth, mut text, mut last) = (0_u32, None::<String>, None);
+    let mut characters = arguments.chars();
+    while let Some(character) = characters.next() {
+        match (&mut text, character) {
+            (Some(text), '\\') => text.extend(characters.next()),
+            (Some(_), '"') => last = text.take(),
+            (Some(text), other) => text.push(other),
+            (None, '"') => text = Some(String::new()),
+            (None, ')' | ']' | '}') if depth == 0 => return last,
+            (None, ')' | ']' | '}') => depth -= 1,
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, _) => {}
+        }
+        let is_inside =
+            depth > 0 || text.is_some() || matches!(character, '"' | ',') || character.is_whitespace();
+        if !is_inside {
+            last = None;
+        }
+    }
+    None
 }
 
 /// The labels of a metric's series, without the bounds of a histogram's buckets.

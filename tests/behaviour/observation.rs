@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use handfast_tests::{Authority, Client, Curl, DEADLINE, Gateway, Line, Refusal, Scene, eventually};
+use handfast_tests::{Authority, Client, Config, Curl, DEADLINE, Gateway, Line, Refusal, Scene, eventually};
 
 #[test]
 fn every_connection_leaves_one_line_that_explains_it() {
@@ -176,6 +176,43 @@ fn a_certificate_that_was_not_replaced_is_counted() {
     let labels = [("what", "certificate"), ("name", ""), ("outcome", "kept")];
     let failures = || gateway.metric("handfast_reloads_total", &labels);
     eventually("the failure to be counted", || (failures() >= 1.0).then_some(()));
+}
+
+/// Once, a reload that changed a source began to count anew.
+#[test]
+fn what_is_counted_of_certificates_goes_on_over_a_reload() {
+    let scene = Scene::new(&["a.example"]);
+    let gateway = scene.start();
+    let pair = scene.authority.server(&["a.example"]);
+    scene.certificates.put("a.example", &pair);
+    Client::new().connect(gateway.address("main"), "a.example").expect("the new pair");
+    gateway.wait_for("the replacement", |line| line.is("certificate replaced"));
+    let count = || {
+        let labels = [("what", "certificate"), ("outcome", "replaced")];
+        gateway.metric("handfast_reloads_total", &labels)
+    };
+    eventually("it to be counted", || (count() == 1.0).then_some(()));
+    let config = Config::new()
+        .certificates("files", scene.certificates.path())
+        .with_last("tags = { team = \"edge\" }")
+        .listener("main", "")
+        .upstream("echo", scene.upstream.address(), "")
+        .route("*", "/", "echo");
+    gateway.reload(&config);
+    assert_eq!(count(), 1.0);
+}
+
+#[test]
+fn pairs_that_are_refused_are_counted_while_they_are() {
+    let scene = Scene::new(&["a.example"]);
+    scene.certificates.put_certificate("bad", "not a certificate");
+    scene.certificates.put_key("bad", "not a key");
+    let gateway = scene.start();
+    let refused = || gateway.metric("handfast_certificates_refused", &[]);
+    assert_eq!(refused(), 1.0);
+    scene.certificates.put("bad", &scene.authority.server(&["bad.example"]));
+    Client::new().connect(gateway.address("main"), "bad.example").expect("it is good now");
+    assert_eq!(refused(), 0.0);
 }
 
 #[test]

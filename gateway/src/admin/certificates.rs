@@ -14,7 +14,7 @@ use handfast_plugin_host::{Certificate as _, KeyAlgorithm};
 use serde::{Deserialize, Serialize};
 
 use crate::certificate::expiry::{days, rfc3339};
-use crate::certificate::store::{Link, Page, State, Status};
+use crate::certificate::store::{Finding, Link, Page, State, Status};
 use crate::certificate::{Certificate, CertificateStore, ocsp, unix_now};
 
 /// The most certificates of a page, and what is sent unless less is asked for: about 500 KB.
@@ -32,6 +32,19 @@ pub struct Listing {
     /// The value of `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// What the sources have that is no pair and is not served. On the first page alone; at most [`PAGE`].
+    #[serde(default)]
+    pub findings: Vec<FindingItem>,
+}
+
+/// Something to know, with its remedy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingItem {
+    /// `error`, `warning` or `note`.
+    pub severity: String,
+    /// The name of a source, or a path.
+    pub subject: String,
+    pub text: String,
 }
 
 /// One certificate, or a pair that never became one. What a refused pair would have said of itself is not known.
@@ -154,12 +167,34 @@ pub fn answer(store: &CertificateStore, query: &Query) -> Listing {
             (Page { total: certificates.len(), certificates, next: None }, true)
         }
     };
+    let findings = match query {
+        Query::Page { after: None, .. } => listed(store.left_out()),
+        _ => Vec::new(),
+    };
     let now = unix_now();
     Listing {
         handfast: env!("CARGO_PKG_VERSION").to_owned(),
         total: page.total,
         certificates: page.certificates.iter().map(|status| Item::new(status, in_full, now)).collect(),
         next: page.next,
+        findings,
+    }
+}
+
+/// As many as a page has room for, and how many there are besides.
+fn listed(findings: Vec<Finding>) -> Vec<FindingItem> {
+    let more = findings.len().saturating_sub(PAGE);
+    let mut listed: Vec<_> = findings.into_iter().take(PAGE).map(FindingItem::from).collect();
+    if let Some(last) = listed.last_mut().filter(|_| more > 0) {
+        last.text.push_str(&format!(" (and {more} more)"));
+    }
+    listed
+}
+
+impl From<Finding> for FindingItem {
+    fn from(finding: Finding) -> Self {
+        let Finding { severity, subject, text } = finding;
+        Self { severity: severity.word().to_owned(), subject, text }
     }
 }
 

@@ -38,6 +38,7 @@ use crate::generation::Generation;
 
 mod entry;
 mod inherit;
+mod left_out;
 mod scan;
 mod status;
 

@@ -7,10 +7,11 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::Failure;
-use super::output::{Output, printable_json};
-use crate::admin::certificates::{Item, Query};
+use super::output::{Output, printable, printable_json};
+use crate::admin::certificates::{FindingItem, Item, Query};
 use crate::config::Config;
 
 mod check;
@@ -25,7 +26,9 @@ use running::{Running, RunningError};
 pub(super) enum CertificateCommand {
     /// List certificates: id, names, algorithm, days left, source, state, last error
     ///
-    /// Asks the running gateway where the configuration has [admin] and one answers there; reads the files otherwise.
+    /// Below them stands what the sources have that is no pair and is not served: keys without a certificate, folders that
+    /// cannot be listed. Asks the running gateway where the configuration has [admin] and one answers there; reads the
+    /// files otherwise.
     List {
         /// The configuration file (TOML)
         #[arg(short, long, value_name = "FILE")]
@@ -47,16 +50,30 @@ pub(super) enum CertificateCommand {
     },
     /// Check pairs before they go live: everything a gateway checks except its policies
     ///
-    /// Exits with 1 if any pair would be refused. Pairs are found as in a certificate source: `name.crt` and `name.key`,
-    /// `fullchain.pem` and `privkey.pem`, `tls.crt` and `tls.key`, or one `.pem` with both.
+    /// Exits with 1 if any pair would be refused, or a folder cannot be listed. Pairs are found as in a certificate source,
+    /// in every layout that docs/configuration.md lists: `name.crt` and `name.key`, `fullchain.pem` and `privkey.pem`,
+    /// `tls.crt` and `tls.key`, one `.pem` with both, and others.
     Check {
         /// Files of pairs (either file stands for both), or folders, which are searched
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
-        /// Accept private keys that group or others can read, as a source with the same key does
+        #[command(flatten)]
+        accepted: Accepted,
+        /// Print JSON; docs/observation.md describes it
         #[arg(long)]
-        allow_readable_keys: bool,
+        json: bool,
     },
+}
+
+/// What a source accepts that says so with keys of these names.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Accepted {
+    /// Accept private keys that group or others can read, as a source with `allow-readable-keys` does
+    #[arg(long)]
+    allow_readable_keys: bool,
+    /// Accept certificates whose validity has ended, with a warning, as a source with `serve-expired` does
+    #[arg(long)]
+    serve_expired: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,7 +105,7 @@ pub(super) fn run(command: CertificateCommand) -> Result<(), Failure> {
                 ),
             })
         }
-        CertificateCommand::Check { paths, allow_readable_keys } => check::run(&paths, allow_readable_keys),
+        CertificateCommand::Check { paths, accepted, json } => check::run(&paths, accepted, json),
     }
 }
 
@@ -121,8 +138,7 @@ impl View {
         }
     }
 
-    /// The certificates of a page, and what to ask next.
-    fn ask(&mut self, query: Query) -> Result<(Vec<Item>, Option<Query>), RunningError> {
+    fn ask(&mut self, query: Query) -> Result<Part, RunningError> {
         let listing = match self {
             Self::Gateway(running) => running.ask(&query)?,
             Self::Files(offline) => offline.ask(&query),
@@ -135,8 +151,16 @@ impl View {
             }
             Query::One { .. } => None,
         };
-        Ok((listing.certificates, next))
+        Ok(Part { certificates: listing.certificates, findings: listing.findings, next })
     }
+}
+
+/// A part of what there is.
+struct Part {
+    certificates: Vec<Item>,
+    findings: Vec<FindingItem>,
+    /// What to ask for the next one.
+    next: Option<Query>,
 }
 
 /// One certificate a line, so that 100,000 need the memory of a page.
@@ -144,40 +168,79 @@ fn print_json(view: &mut View, first: Query) -> Result<(), Failure> {
     let mut out = Output::new();
     out.line(format_args!("{{\"from\":\"{}\",\"certificates\":[", view.word()))?;
     let mut next = Some(first);
-    let mut before: Option<String> = None;
+    let mut findings = Vec::new();
+    let mut lines = JsonLines::default();
     while let Some(query) = next {
-        let (certificates, further) = view.ask(query).map_err(Failure::runtime)?;
-        next = further;
-        for certificate in certificates {
-            if let Some(line) = before.replace(json(&certificate)?) {
-                out.line(format_args!("{},", printable_json(&line)))?;
-            }
+        let part = view.ask(query).map_err(Failure::runtime)?;
+        next = part.next;
+        findings.extend(part.findings);
+        for certificate in &part.certificates {
+            lines.add(certificate, &mut out)?;
         }
     }
-    if let Some(line) = before {
-        out.line(format_args!("{}", printable_json(&line)))?;
-    }
+    lines.end(&mut out)?;
+    out.line(format_args!("],\"findings\":["))?;
+    print_findings(&findings, &mut out)?;
     out.line(format_args!("]}}"))?;
     out.finish()
 }
 
+/// The elements of a JSON list that are findings.
+fn print_findings(findings: &[FindingItem], out: &mut Output) -> Result<(), Failure> {
+    let mut lines = JsonLines::default();
+    for finding in findings {
+        lines.add(finding, out)?;
+    }
+    lines.end(out)
+}
+
+/// The elements of a JSON list, one a line, each but the last with a comma.
+#[derive(Default)]
+struct JsonLines {
+    before: Option<String>,
+}
+
+impl JsonLines {
+    fn add(&mut self, element: &impl Serialize, out: &mut Output) -> Result<(), Failure> {
+        let line = serde_json::to_string(element).map_err(Failure::runtime)?;
+        match self.before.replace(line) {
+            Some(before) => out.line(format_args!("{},", printable_json(&before))),
+            None => Ok(()),
+        }
+    }
+
+    fn end(self, out: &mut Output) -> Result<(), Failure> {
+        match self.before {
+            Some(last) => out.line(format_args!("{}", printable_json(&last))),
+            None => Ok(()),
+        }
+    }
+}
+
 fn print_table(view: &mut View) -> Result<(), Failure> {
-    let mut rows = Vec::new();
+    let (mut rows, mut findings) = (Vec::new(), Vec::new());
     let mut next = Some(Query::default());
     while let Some(query) = next {
-        let (certificates, further) = view.ask(query).map_err(Failure::runtime)?;
-        next = further;
-        rows.extend(certificates.iter().map(table::row));
+        let part = view.ask(query).map_err(Failure::runtime)?;
+        next = part.next;
+        findings.extend(part.findings);
+        rows.extend(part.certificates.iter().map(table::row));
     }
     let mut out = Output::new();
     table::print(&rows, &mut out)?;
+    if !findings.is_empty() {
+        out.line(format_args!(""))?;
+    }
+    for FindingItem { severity, subject, text } in &findings {
+        out.line(format_args!("{}: {}: {}", printable(severity), printable(subject), printable(text)))?;
+    }
     out.finish()
 }
 
 /// The error `None`: there is no such certificate.
 fn show(view: &mut View, id: &str, as_json: bool) -> Result<(), Option<Failure>> {
     let query = Query::One { id: id.to_owned() };
-    let (certificates, _) = view.ask(query.clone()).map_err(|error| Some(Failure::runtime(error)))?;
+    let Part { certificates, .. } = view.ask(query.clone()).map_err(|error| Some(Failure::runtime(error)))?;
     if certificates.is_empty() {
         return Err(None);
     }
@@ -192,8 +255,4 @@ fn show(view: &mut View, id: &str, as_json: bool) -> Result<(), Option<Failure>>
         table::describe(certificate, &mut out).map_err(Some)?;
     }
     out.finish().map_err(Some)
-}
-
-fn json(certificate: &Item) -> Result<String, Failure> {
-    serde_json::to_string(certificate).map_err(Failure::runtime)
 }

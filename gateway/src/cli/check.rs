@@ -1,4 +1,8 @@
 //! `handfast check`: everything a configuration names, without listening.
+//!
+//! What stands in the way of a start ends it with the words that `handfast run` has. What a gateway starts without is
+//! printed, one finding a line: the exit code is 1 if anything would not be served, since whoever runs this before a reload
+//! wants all of it. Warnings and notes leave it at 0, as with `nginx -t`.
 
 use std::path::PathBuf;
 
@@ -28,10 +32,13 @@ pub(super) fn run(path: PathBuf) -> Result<(), Failure> {
     let errors = print(&findings, |finding| finding.to_string(), &mut out)?;
     if errors > 0 {
         out.finish()?;
-        let certificates = counted(errors, "certificate", "certificates");
+        let errors = counted(errors, "error", "errors");
         return Err(Failure::hinted(
-            format!("{}: {certificates} would not be served", path.display()),
-            "a gateway starts all the same and leaves them out",
+            format!(
+                "{}: {errors}: not everything in its certificate sources would be served",
+                path.display()
+            ),
+            "a gateway starts all the same and leaves out what has an error",
         ));
     }
     out.line(format_args!(
@@ -52,12 +59,7 @@ pub(super) fn print(
     out: &mut Output,
 ) -> Result<usize, Failure> {
     for finding in findings {
-        let severity = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        };
-        out.line(format_args!("{severity}: {}", printable(&words(finding))))?;
+        out.line(format_args!("{}: {}", finding.severity.word(), printable(&words(finding))))?;
     }
     Ok(findings.iter().filter(|finding| finding.severity == Severity::Error).count())
 }

@@ -28,6 +28,7 @@ impl CertificateStore {
     /// Goes on serving what `previous` serves and the files do not hold any more. Returns what became of the findings that
     /// [`open`](Self::open) had.
     pub async fn inherit(self: &Arc<Self>, previous: &Self, mut findings: Vec<Finding>) -> Vec<Finding> {
+        self.tally.follow(&previous.tally);
         for position in 0..self.sources.len() {
             let heirlooms = self.heirlooms(position, previous);
             let store = Arc::clone(self);

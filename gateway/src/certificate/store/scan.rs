@@ -8,14 +8,15 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::entry::{Entry, Refused};
-use super::status::{Finding, Severity};
+use super::left_out::Remainder;
+use super::status::Finding;
 use super::{CertificateStore, Source, StoreError, lock};
 use crate::certificate::source::directory::{Candidate, LeftOut};
 use crate::config::Freshness;
@@ -59,6 +60,7 @@ pub(super) struct Scans {
     begun: AtomicU64,
     done: AtomicU64,
     last: Mutex<Last>,
+    left_out: Mutex<Remainder>,
 }
 
 #[derive(Debug, Default)]
@@ -66,8 +68,6 @@ struct Last {
     summary: ScanSummary,
     /// When clients may cause the next one.
     next_turn: Option<Instant>,
-    /// What was wrong, so that it is told once and not at each scan, which clients can cause.
-    wrong: HashSet<String>,
 }
 
 impl Scans {
@@ -75,9 +75,8 @@ impl Scans {
         self.done.load(Ordering::SeqCst)
     }
 
-    /// What was not wrong at the last scan.
-    fn news(&self, wrong: &HashSet<String>) -> Vec<String> {
-        wrong.difference(&lock(&self.last).wrong).cloned().collect()
+    pub(super) fn left_out(&self) -> MutexGuard<'_, Remainder> {
+        lock(&self.left_out)
     }
 
     /// When clients may cause the next scan.
@@ -199,41 +198,34 @@ impl CertificateStore {
             found.as_ref().map_or(0, |found| found.folders + 4 * (self.len() + lock(&self.refused).len()));
         let pause = PAUSE.saturating_mul(u32::try_from(paths).unwrap_or(u32::MAX));
         let next_turn = Instant::now().checked_add(pause);
-        let (summary, wrong) = match found {
+        let summary = match found {
             Ok(found) => {
-                let wrong: HashSet<String> =
-                    found.left_out.iter().map(|left_out| error_chain(left_out)).collect();
-                for reason in source.scans.news(&wrong) {
-                    info!(source = source.config.name, reason, "left out");
+                let news = source.scans.left_out().found(&found.left_out, Instant::now());
+                for reason in news {
+                    warn!(source = source.config.name, reason, "left out");
                 }
-                (self.take_in(position, found).await, wrong)
+                self.take_in(position, found).await
             }
             Err(error) => {
-                let wrong = HashSet::from([error_chain(&error)]);
-                for error in source.scans.news(&wrong) {
+                let news = source.scans.left_out().failed(&error);
+                if let Some(error) = news {
                     warn!(error, "certificates cannot be scanned; those that are loaded keep serving");
                 }
-                (ScanSummary::default(), wrong)
+                ScanSummary::default()
             }
         };
-        *lock(&source.scans.last) = Last { summary, next_turn, wrong };
+        *lock(&source.scans.last) = Last { summary, next_turn };
         source.scans.done.store(number, Ordering::SeqCst);
     }
 
     /// The scan at the start, whose findings are returned rather than logged.
     pub(super) async fn first_scan(self: &Arc<Self>) -> Result<Vec<Finding>, StoreError> {
-        let mut all_left_out = Vec::new();
         for (position, source) in self.sources.iter().enumerate() {
-            let mut found = self.look(position).await?;
-            let left_out = std::mem::take(&mut found.left_out);
-            all_left_out.extend(left_out.into_iter().map(|left_out| (source.config.name.clone(), left_out)));
+            let found = self.look(position).await?;
+            source.scans.left_out().begin(&found.left_out, Instant::now());
             self.take_in(position, found).await;
         }
-        let mut findings = self.findings();
-        for (source, left_out) in all_left_out {
-            findings.push(Finding::new(Severity::Note, source, error_chain(&left_out)));
-        }
-        Ok(findings)
+        Ok(self.findings())
     }
 
     async fn look(self: &Arc<Self>, position: usize) -> Result<Found, StoreError> {

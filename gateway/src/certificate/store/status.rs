@@ -12,7 +12,7 @@ use handfast_plugin_host::KeyAlgorithm;
 use x509_parser::certificate::X509Certificate;
 
 use super::entry::{Entry, Refused};
-use super::{CertificateStore, lock};
+use super::{CertificateStore, Tally, lock};
 use crate::certificate::expiry::{Horizons, days, rfc3339};
 use crate::certificate::{Certificate, distinguished_name, ocsp, unix_now, x509};
 use crate::telemetry::{error_chain, one_line};
@@ -37,6 +37,17 @@ pub enum Severity {
     Warning,
     /// Does not serve.
     Error,
+}
+
+impl Severity {
+    /// As it is written, for people and in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
 }
 
 impl fmt::Display for Finding {
@@ -130,7 +141,7 @@ pub enum Unready {
     Expired { id: String, when: String },
 }
 
-/// Counted since the start.
+/// Counted since the start, over reloads of the configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Pairs that took the place of another.
@@ -141,6 +152,7 @@ pub struct Counters {
     pub kept: u64,
     /// Of those, the ones that could not wait for the reload.
     pub timed_out: u64,
+    /// Of this store alone.
     pub scans: u64,
 }
 
@@ -267,7 +279,7 @@ impl CertificateStore {
         self.stapler.counters()
     }
 
-    /// What is worth saying about the certificates as they are, worst first. What expires is not among it: see
+    /// What is worth saying about the certificates and their sources as they are, worst first. What expires is not among it: see
     /// [`near_expiry`](Self::near_expiry).
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -289,6 +301,7 @@ impl CertificateStore {
         let missing: Vec<_> =
             missing.map(|id| Finding::new(Severity::Error, id.clone(), text.to_owned())).collect();
         findings.extend(missing);
+        findings.extend(self.left_out());
         findings.sort_by(|one, other| {
             other
                 .severity
@@ -347,6 +360,20 @@ impl CertificateStore {
 
     pub(super) fn source_name(&self, position: usize) -> String {
         self.sources.get(position).map(|source| source.config.name.clone()).unwrap_or_default()
+    }
+}
+
+impl Tally {
+    /// Goes on from what the store before has counted.
+    pub(super) fn follow(&self, before: &Self) {
+        for (own, before) in [
+            (&self.replaced, &before.replaced),
+            (&self.refused, &before.refused),
+            (&self.kept, &before.kept),
+            (&self.timed_out, &before.timed_out),
+        ] {
+            own.fetch_add(before.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 }
 
