@@ -486,7 +486,8 @@ fn a_build_that_fails_leaves_the_last_component_in_its_place() {
 
 #[test]
 fn the_page_on_cases_has_every_key() {
-    let source = read("gateway/src/cli/policy/cases/written.rs");
+    let files = ["written", "written/certificates", "written/client", "written/expected"];
+    let source = files.map(|file| read(&format!("gateway/src/cli/policy/cases/{file}.rs"))).concat();
     let page = read("docs/policies/testing.md");
     let keys = keys(&source);
     assert!(keys.len() > 30, "the source is not understood any more: {keys:?}");
@@ -620,7 +621,9 @@ pub(crate) fn caches() -> Vec<(&'static str, PathBuf)> {
 fn keys(source: &str) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for body in source.split("Table {\n").skip(1).filter_map(|rest| rest.split("\n}").next()) {
-        let fields = body.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+        let fields = body.lines().filter_map(|line| {
+            line.strip_prefix("    ")?.trim_start_matches("pub(super) ").split_once(": ")
+        });
         let is_name = |name: &str| name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
         keys.extend(fields.filter(|(name, _)| is_name(name)).map(|(name, _)| name.replace('_', "-")));
     }
