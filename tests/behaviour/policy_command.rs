@@ -621,9 +621,9 @@ pub(crate) fn caches() -> Vec<(&'static str, PathBuf)> {
 fn keys(source: &str) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for body in source.split("Table {\n").skip(1).filter_map(|rest| rest.split("\n}").next()) {
-        let fields = body.lines().filter_map(|line| {
-            line.strip_prefix("    ")?.trim_start_matches("pub(super) ").split_once(": ")
-        });
+        let fields = body
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.trim_start_matches("pub(super) ").split_once(": "));
         let is_name = |name: &str| name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
         keys.extend(fields.filter(|(name, _)| is_name(name)).map(|(name, _)| name.replace('_', "-")));
     }
