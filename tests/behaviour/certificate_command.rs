@@ -254,6 +254,17 @@ fn the_check_of_a_configuration_includes_its_certificates() {
     desk.snapshot("check_with_a_bad_certificate", &finished);
 }
 
+/// Once, it was a line of the log among the findings.
+#[test]
+fn the_check_of_a_configuration_tells_of_a_response_that_is_not_stapled() {
+    let desk = Desk::new();
+    desk.scene.certificates.put_ocsp("a.example", b"no response");
+    let finished = desk.handfast(&["check", "-c", "handfast.toml"]);
+    assert_eq!((finished.code, finished.stderr.as_str()), (GOOD, ""), "{}", finished.stdout);
+    let warning = "warning: a.example: the OCSP response beside it is not stapled: ";
+    assert!(finished.stdout.starts_with(warning), "{}", finished.stdout);
+}
+
 #[test]
 fn the_check_of_a_configuration_names_what_is_required_and_not_there() {
     let scene = Scene::new(&["a.example"]);

@@ -17,13 +17,14 @@ use crate::server;
 pub(super) fn run(path: PathBuf) -> Result<(), Failure> {
     let config = Config::load(&path)?;
     let horizons = Horizons::new(&config.certificates.expiry_warnings);
-    // What `reload` warns of at a start is printed below, with what a running gateway would warn of in time.
-    let filter = "warn,handfast::reload=error".to_owned();
+    // What `reload` and staples warn of at a start is printed below, with what a running gateway would warn of in time.
+    let filter = "warn,handfast::reload=error,handfast::certificate::ocsp=error".to_owned();
     let guard = start_log(&path, &Log { format: LogFormat::Text, filter })?;
     let snapshot = server::check(config)?;
     drop(guard);
     let mut findings = snapshot.certificates.findings();
     findings.extend(snapshot.certificates.near_expiry(&horizons));
+    findings.extend(snapshot.certificates.unstapled());
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let mut out = Output::new();
     for unasked in snapshot.policies.unasked(snapshot.config.listeners.iter().map(|listener| &**listener)) {

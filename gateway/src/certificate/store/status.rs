@@ -325,6 +325,19 @@ impl CertificateStore {
         near.into_iter().map(finding).collect()
     }
 
+    /// The certificates whose `.ocsp` file is not stapled, by id: what a gateway warns of as it reads them, for a command
+    /// that looks once. Checks a signature for each that has such a file.
+    pub fn unstapled(&self) -> Vec<Finding> {
+        let judge = |certificate: Arc<Certificate>| {
+            let error = ocsp::stapler::judge(certificate.ocsp_file()?, &certificate).err()?;
+            let text = format!("the OCSP response beside it is not stapled: {}", error_chain(&error));
+            Some(Finding::new(Severity::Warning, certificate.id().to_owned(), text))
+        };
+        let mut unstapled: Vec<_> = self.live().filter_map(judge).collect();
+        unstapled.sort_by(|one, other| one.subject.cmp(&other.subject));
+        unstapled
+    }
+
     /// Certificates with the same name and kind of key: only the newest of them is ever chosen by default.
     fn find_duplicates(&self, findings: &mut Vec<Finding>) {
         // Told once per set of certificates, however many names they share.
