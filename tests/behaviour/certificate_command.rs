@@ -261,8 +261,21 @@ fn the_check_of_a_configuration_tells_of_a_response_that_is_not_stapled() {
     desk.scene.certificates.put_ocsp("a.example", b"no response");
     let finished = desk.handfast(&["check", "-c", "handfast.toml"]);
     assert_eq!((finished.code, finished.stderr.as_str()), (GOOD, ""), "{}", finished.stdout);
-    let warning = "warning: a.example: the OCSP response beside it is not stapled: ";
-    assert!(finished.stdout.starts_with(warning), "{}", finished.stdout);
+    assert!(finished.stdout.starts_with("warning: a.example: no OCSP staple: "), "{}", finished.stdout);
+    let shown = desk.json(&["certificate", "show", "a.example", "--json", "-c", "handfast.toml"]);
+    let certificate = &shown["certificates"][0];
+    assert_eq!(certificate["ocsp"], "missing");
+    assert!(certificate["ocsp_error"].as_str().is_some_and(|error| !error.is_empty()), "{shown}");
+    let shown = desk.handfast(&["certificate", "show", "a.example", "-c", "handfast.toml"]).stdout;
+    assert!(shown.contains("\nocsp error    "), "{shown}");
+
+    desk.scene
+        .certificates
+        .put("must", &desk.scene.authority.issue(Leaf::server(&["b.example"]).must_staple()));
+    let finished = desk.handfast(&["check", "-c", "handfast.toml"]);
+    let warning =
+        "warning: must: no OCSP staple: clients insist on a staple and there is none; put a response";
+    assert!(finished.stdout.contains(warning), "{}", finished.stdout);
 }
 
 #[test]

@@ -71,6 +71,9 @@ pub struct Item {
     pub ocsp: Option<String>,
     /// Until when the staple holds.
     pub ocsp_until: Option<String>,
+    /// Why there is no staple, or no newer one.
+    #[serde(default)]
+    pub ocsp_error: Option<String>,
     pub tags: BTreeMap<String, String>,
     pub files: Vec<String>,
     /// Leaf first. Only where one certificate was asked for.
@@ -222,6 +225,7 @@ impl Item {
                 Some(ocsp::Status::Stapled { until }) => Some(rfc3339(until)),
                 _ => None,
             },
+            ocsp_error: certificate.and_then(Certificate::staples).and_then(|slot| slot.last_error()),
             tags: certificate
                 .map(|certificate| certificate.tags().iter().cloned().collect())
                 .unwrap_or_default(),

@@ -325,15 +325,14 @@ impl CertificateStore {
         near.into_iter().map(finding).collect()
     }
 
-    /// The certificates whose `.ocsp` file is not stapled, by id: what a gateway warns of as it reads them, for a command
-    /// that looks once. Checks a signature for each that has such a file.
+    /// The certificates that have no staple, or no newer one, for a reason that is known, by id: what a gateway warns of as it
+    /// reads them, for a command that looks once.
     pub fn unstapled(&self) -> Vec<Finding> {
-        let judge = |certificate: Arc<Certificate>| {
-            let error = ocsp::stapler::judge(certificate.ocsp_file()?, &certificate).err()?;
-            let text = format!("the OCSP response beside it is not stapled: {}", error_chain(&error));
+        let finding = |certificate: Arc<Certificate>| {
+            let text = format!("no OCSP staple: {}", certificate.staples()?.last_error()?);
             Some(Finding::new(Severity::Warning, certificate.id().to_owned(), text))
         };
-        let mut unstapled: Vec<_> = self.live().filter_map(judge).collect();
+        let mut unstapled: Vec<_> = self.live().filter_map(finding).collect();
         unstapled.sort_by(|one, other| one.subject.cmp(&other.subject));
         unstapled
     }

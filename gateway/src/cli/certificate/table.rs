@@ -90,6 +90,9 @@ pub(super) fn describe(item: &Item, out: &mut Output) -> Result<(), Failure> {
         (Some(status), Some(until)) => fact("ocsp", &format!("{status}, until {until}"))?,
         (Some(status), None) => fact("ocsp", status)?,
     }
+    if let Some(error) = &item.ocsp_error {
+        fact("ocsp error", error)?;
+    }
     for (number, (key, value)) in item.tags.iter().enumerate() {
         fact(if number == 0 { "tags" } else { "" }, &format!("{key} = {value}"))?;
     }
