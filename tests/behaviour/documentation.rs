@@ -63,12 +63,22 @@ fn every_field_of_the_outcome_lines_is_on_its_page() {
 }
 
 #[test]
-fn every_line_of_the_log_is_on_its_page_with_its_level_and_no_other() {
+fn every_line_of_the_log_is_on_its_page_with_its_level_and_fields_and_no_other() {
+    let page = read("docs/observation.md");
+    let tables = page.split("\n\n").filter(|block| block.starts_with("| message"));
+    let rows: Vec<&str> = tables.flat_map(|table| table.lines().skip(2)).collect();
     let mut written = BTreeMap::new();
     for folder in ["gateway/src", "gateway/plugin-host/src"] {
         for source in sources(&repository().join(folder)) {
-            for (message, level) in log_lines(&source) {
-                written.entry(message).or_insert_with(BTreeSet::new).insert(level);
+            for Written { message, level, fields } in log_lines(&source) {
+                let quoted = format!("`{message}`");
+                let row =
+                    rows.iter().find(|row| row.split(" | ").next().is_some_and(|it| it.contains(&quoted)));
+                for field in fields.iter().filter(|_| row.is_some()) {
+                    let is_there = row.is_some_and(|row| row.contains(&format!("`{field}`")));
+                    assert!(is_there, "the row of {quoted} does not have the field `{field}`");
+                }
+                written.entry(message).or_insert_with(BTreeSet::new).insert(level.to_owned());
             }
         }
     }
@@ -77,10 +87,8 @@ fn every_line_of_the_log_is_on_its_page_with_its_level_and_no_other() {
     for message in ["connection", "request"] {
         assert_eq!(written.remove(message), Some(BTreeSet::from(["info".to_owned()])), "{message}");
     }
-    let page = read("docs/observation.md");
-    let tables = page.split("\n\n").filter(|block| block.starts_with("| message"));
     let mut documented = BTreeMap::new();
-    for row in tables.flat_map(|table| table.lines().skip(2)) {
+    for row in rows {
         let mut cells = row.split(" | ");
         let (messages, levels) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
         let levels: BTreeSet<String> = levels.split(", ").map(str::to_owned).collect();
@@ -160,7 +168,9 @@ fn the_sources_and_pages_are_read_as_meant() {
             warn!(error = %cause(")"), source, "one (of two)");
             println!("no line");
             tracing::info!(
-                at,
+                target: "t",
+                %at,
+                ?wait,
                 "the \"other\"",
             );
             report(&slot, "a third");
@@ -169,9 +179,19 @@ fn the_sources_and_pages_are_read_as_meant() {
         #[cfg(test)]
         mod tests { fn g() { error!("in a test"); } }
     "#;
-    let lines = log_lines(source);
-    let line = |message: &str, level: &str| (message.to_owned(), level.to_owned());
-    assert_eq!(lines, [line("one (of two)", "warn"), line("the \"other\"", "info"), line("a third", "warn")]);
+    let line = |message: &str, level, fields: &[&str]| Written {
+        message: message.to_owned(),
+        level,
+        fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+    };
+    assert_eq!(
+        log_lines(source),
+        [
+            line("one (of two)", "warn", &["error", "source"]),
+            line("the \"other\"", "info", &["at", "wait"]),
+            line("a third", "warn", &[]),
+        ]
+    );
     let page = "| a |
 |---|
 | `x` |
@@ -285,8 +305,16 @@ fn sources_unless_tests(name: &str, folder: &Path) -> Vec<String> {
     if name == "tests" { Vec::new() } else { sources(folder) }
 }
 
-/// Message and level of every line of the log that a source writes. Functions named `report` pass a message on.
-fn log_lines(source: &str) -> Vec<(String, String)> {
+/// What a source writes to the log.
+#[derive(Debug, PartialEq, Eq)]
+struct Written {
+    message: String,
+    level: &'static str,
+    fields: Vec<String>,
+}
+
+/// Every line of the log that a source writes. Functions named `report` pass a message on.
+fn log_lines(source: &str) -> Vec<Written> {
     let source = source.split("#[cfg(test)]\n").next().unwrap_or_default();
     let mut found = Vec::new();
     for (call, level) in [
@@ -300,38 +328,57 @@ fn log_lines(source: &str) -> Vec<(String, String)> {
         for (start, _) in source.match_indices(call) {
             let is_part_of_a_name =
                 source[..start].ends_with(|before: char| before.is_alphanumeric() || before == '_');
-            let message = last_text(&source[start + call.len()..]).filter(|text| text != "{message}");
-            if let Some(message) = message.filter(|_| !is_part_of_a_name) {
-                found.push((start, (message, level.to_owned())));
+            let mut arguments = arguments(&source[start + call.len()..]);
+            let literal =
+                arguments.pop().and_then(|last| Some(last.strip_prefix('"')?.strip_suffix('"')?.to_owned()));
+            if let Some(literal) = literal.filter(|literal| !is_part_of_a_name && literal != "{message}") {
+                let message = literal.replace("\\\"", "\"");
+                let fields = if call == "report(" { Vec::new() } else { field_names(&arguments) };
+                found.push((start, Written { message, level, fields }));
             }
         }
     }
-    found.sort();
+    found.sort_by_key(|(start, _)| *start);
     found.into_iter().map(|(_, line)| line).collect()
 }
 
-/// The last of a call's arguments, which begin the text, if it is a literal.
-fn last_text(arguments: &str) -> Option<String> {
-    let (mut depth, mut text, mut last) = (0_u32, None::<String>, None);
-    let mut characters = arguments.chars();
+/// `a = x`, `%a`, `?a` and `a` are all the field `a`.
+fn field_names(arguments: &[String]) -> Vec<String> {
+    let fields = arguments.iter().filter(|argument| !argument.starts_with("target:"));
+    let name = |field: &String| {
+        let name = field.split('=').next().unwrap_or_default();
+        name.trim().trim_start_matches(['%', '?']).to_owned()
+    };
+    fields.map(name).collect()
+}
+
+/// The arguments of the call that the text is from the inside of, each as it is written.
+fn arguments(text: &str) -> Vec<String> {
+    let mut all = vec![String::new()];
+    let (mut depth, mut is_quoted) = (0_u32, false);
+    let mut characters = text.chars();
     while let Some(character) = characters.next() {
-        match (&mut text, character) {
-            (Some(text), '\\') => text.extend(characters.next()),
-            (Some(_), '"') => last = text.take(),
-            (Some(text), other) => text.push(other),
-            (None, '"') => text = Some(String::new()),
-            (None, ')' | ']' | '}') if depth == 0 => return last,
-            (None, ')' | ']' | '}') => depth -= 1,
-            (None, '(' | '[' | '{') => depth += 1,
-            (None, _) => {}
+        let current = all.last_mut().expect("there is one");
+        match character {
+            '\\' if is_quoted => {
+                current.push(character);
+                current.extend(characters.next());
+                continue;
+            }
+            '"' => is_quoted = !is_quoted,
+            ')' | ']' | '}' if !is_quoted && depth == 0 => break,
+            ')' | ']' | '}' if !is_quoted => depth -= 1,
+            '(' | '[' | '{' if !is_quoted => depth += 1,
+            ',' if !is_quoted && depth == 0 => {
+                all.push(String::new());
+                continue;
+            }
+            _ => {}
         }
-        let is_inside =
-            depth > 0 || text.is_some() || matches!(character, '"' | ',') || character.is_whitespace();
-        if !is_inside {
-            last = None;
-        }
+        current.push(character);
     }
-    None
+    let trimmed = all.iter().map(|argument| argument.trim().to_owned());
+    trimmed.filter(|argument| !argument.is_empty()).collect()
 }
 
 /// The labels of a metric's series, without the bounds of a histogram's buckets.

@@ -298,6 +298,7 @@ fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::store::Severity;
 
     #[test]
     fn every_query_is_read_as_it_was_written() {
@@ -311,6 +312,18 @@ mod tests {
             assert_eq!(Query::parse(uri.split_once('?').unwrap().1), Ok(query));
         }
         assert_eq!(Query::parse(""), Ok(Query::default()));
+    }
+
+    #[test]
+    fn no_more_findings_are_listed_than_a_page_has_room_for() {
+        let finding = || Finding::new(Severity::Warning, "files".to_owned(), "a key alone".to_owned());
+        let all = |number| listed(std::iter::repeat_with(finding).take(number).collect());
+        assert_eq!(all(PAGE).last().unwrap().text, "a key alone");
+        assert_eq!(
+            (all(PAGE + 7).len(), &*all(PAGE + 7).last().unwrap().text),
+            (PAGE, "a key alone (and 7 more)")
+        );
+        assert!(all(0).is_empty());
     }
 
     #[test]

@@ -194,8 +194,9 @@ impl CertificateStore {
         let Some(source) = self.sources.get(position) else { return };
         let number = source.scans.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let found = self.look(position).await;
-        let paths =
-            found.as_ref().map_or(0, |found| found.folders + 4 * (self.len() + lock(&self.refused).len()));
+        let paths = found.as_ref().map_or(0, |found| {
+            found.folders + found.left_out.len() + 4 * (self.len() + lock(&self.refused).len())
+        });
         let pause = PAUSE.saturating_mul(u32::try_from(paths).unwrap_or(u32::MAX));
         let next_turn = Instant::now().checked_add(pause);
         let summary = match found {
