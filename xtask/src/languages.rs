@@ -5,14 +5,14 @@
 //! machine, `cargo clean` takes them away again. What the machine must have is Python 3.10 with `venv` and Node 18 with
 //! npm; what is missing is said in one line, with the package to install.
 //!
-//! A policy is built by the code behind `handfast policy build`, so that what the tests load is what authors get. The guests
-//! in Rust are `plugins`' work; here the template in Rust is built, which leaves its dependencies compiled for the tests that
-//! build it again.
+//! What is newer than its source is not built again. A policy is built by the code behind `handfast policy build`, so that
+//! what the tests load is what authors get. The guests in Rust are `plugins`' work; here the template in Rust is built, which
+//! leaves its dependencies compiled for the tests that build it again.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
@@ -121,12 +121,45 @@ impl Source {
     fn build(&self, tool: &Tool) -> Result<()> {
         let begun = Instant::now();
         let component = self.path();
+        if self.is_built(&component)? {
+            println!("{}: up to date", shown(&component));
+            return Ok(());
+        }
         let bytes = self.project.build(tool)?;
         builder::replace(&component, &bytes)
             .with_context(|| format!("cannot replace {}", component.display()))?;
         println!("{}: {} bytes, {:.1} s", shown(&component), bytes.len(), begun.elapsed().as_secs_f64());
         Ok(())
     }
+
+    /// Whether the component is newer than all it is made of: source, SDK, and this program, which builds it and in which
+    /// the toolchains' versions are. The template in Rust is always built, for what that leaves behind.
+    fn is_built(&self, component: &Path) -> Result<bool> {
+        let Ok(built) = fs::metadata(component).and_then(|metadata| metadata.modified()) else {
+            return Ok(false);
+        };
+        let builder = env::current_exe().context("this program does not know where it is")?;
+        Ok(self.project.language != Language::Rust
+            && !any_changed_since(built, &[&self.project.folder, &self.project.sdk, &builder])?)
+    }
+}
+
+/// Whether one of these, or what lies below them, was changed after `then`. Folders count too, whose files come and go.
+fn any_changed_since(then: SystemTime, paths: &[&Path]) -> Result<bool> {
+    let mut paths: Vec<PathBuf> = paths.iter().map(|path| path.to_path_buf()).collect();
+    while let Some(path) = paths.pop() {
+        let looked = || format!("cannot look at {}", path.display());
+        let metadata = fs::metadata(&path).with_context(looked)?;
+        if metadata.modified().with_context(looked)? > then {
+            return Ok(true);
+        }
+        if metadata.is_dir() {
+            for entry in fs::read_dir(&path).with_context(looked)? {
+                paths.push(entry.with_context(looked)?.path());
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn shown(path: &Path) -> String {

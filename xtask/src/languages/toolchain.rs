@@ -108,8 +108,8 @@ fn digest_of(sdk: &Path) -> Result<String> {
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
             let path = entry?.path();
             match path.is_dir() {
-                // What a new policy begins with, which is not installed.
-                true if path.ends_with("template") => {}
+                // What a new policy begins with, which is not installed, and what installing leaves behind.
+                true if path.ends_with("template") || is_left_by_pip(&path) => {}
                 true => folders.push(path),
                 false => files.push(path),
             }
@@ -122,6 +122,10 @@ fn digest_of(sdk: &Path) -> Result<String> {
         digest.update(fs::read(&file)?);
     }
     Ok(format!("{:x}", digest.finalize()))
+}
+
+fn is_left_by_pip(folder: &Path) -> bool {
+    folder.ends_with("build") || folder.extension().is_some_and(|extension| extension == "egg-info")
 }
 
 fn run(command: &mut Command) -> Result<()> {
