@@ -35,6 +35,7 @@ pub mod endpoint;
 pub mod error;
 pub mod request_body;
 pub mod response_body;
+mod socket;
 
 pub use error::SendError;
 pub use request_body::RequestBody;

@@ -170,6 +170,9 @@ impl<I: AsyncRead + Unpin> ClientIo<I> {
             // An empty buffer may still have its room.
             self.ahead = BytesMut::new();
         }
+        // Of a request that is over, and answered by its upstream.
+        self.tail = Vec::new();
+        self.watch.forget();
         if self.ended || self.broken.is_some() || !self.ahead.is_empty() {
             return Poll::Ready(());
         }

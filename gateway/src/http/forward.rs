@@ -71,7 +71,12 @@ pub(super) async fn respond(
             let close = session.closes_after_response();
             let status = response.status();
             match header::to_client(status, response.headers_mut(), record.request_id().clone(), close) {
-                Ok(()) => deliver(response, permit, record),
+                Ok(()) => {
+                    if !http1 {
+                        header::detach(response.headers_mut());
+                    }
+                    deliver(response, permit, record)
+                }
                 Err(error) => broken(&error, record, &method, http1),
             }
         }
@@ -137,6 +142,9 @@ fn outgoing(
     let uri = target(std::mem::take(&mut head.uri), &authority, resolved, upstream.protocol)?;
     let id = record.request_id().clone();
     header::to_upstream(&mut head, found, &authority, id, &body, upstream.protocol, session);
+    if upstream.protocol == config::Protocol::Http2 {
+        header::detach(&mut head.headers);
+    }
     let mut request = Request::new(body);
     *request.method_mut() = head.method;
     *request.uri_mut() = uri;

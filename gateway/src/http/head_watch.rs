@@ -104,6 +104,13 @@ impl HeadWatch {
         Head { number, request_line: &self.request_line, host: &self.host }
     }
 
+    /// Lets go of what is kept of a head that is complete.
+    pub fn forget(&mut self) {
+        if !self.is_within_head() {
+            (self.line, self.request_line, self.host) = Default::default();
+        }
+    }
+
     pub fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             bytes = match self.place {

@@ -26,8 +26,6 @@ pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
@@ -254,10 +252,27 @@ pub(super) fn to_client_switching(
     if asked_for { Ok(()) } else { Err(ResponseError::Switch) }
 }
 
+/// Gives each value memory of its own, where HTTP/2 sends them on.
+///
+/// They are slices of the buffer that they were read into, of 8 KiB or more, and the table of HPACK keeps those that may
+/// come again (RFC 7541 section 2.3.2): every idle connection held such a buffer, and one whose responses differ about a
+/// hundred. What the table counts for an entry is now what that holds.
+pub(super) fn detach(headers: &mut HeaderMap) {
+    for value in headers.values_mut().filter(|value| !value.is_sensitive()) {
+        // A copy of a valid value is valid.
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
+}
+
 fn is_hop_by_hop(name: &HeaderName) -> bool {
+    is_of_one_hop(name) || name.as_str().starts_with("proxy-")
+}
+
+fn is_of_one_hop(name: &HeaderName) -> bool {
     matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
-        || name.as_str() == "keep-alive"
-        || name.as_str().starts_with("proxy-")
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -272,12 +287,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    headers.remove(header::CONNECTION);
-    headers.remove(&KEEP_ALIVE);
-    headers.remove(&PROXY_CONNECTION);
-    headers.remove(header::TE);
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::UPGRADE);
+    // Most have one of them: a look at each name is cheaper than six look-ups by hash.
+    let present: Vec<HeaderName> = headers.keys().filter(|name| is_of_one_hop(name)).cloned().collect();
+    for name in present {
+        headers.remove(name);
+    }
 }
 
 fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
@@ -292,6 +306,8 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -360,6 +376,19 @@ mod tests {
         );
         assert_eq!(judge(&[("content-length", "5x")]), Err(ResponseError::Length));
         assert_eq!(judge(&[("content-length", "5"), ("content-length", "6")]), Err(ResponseError::Length));
+    }
+
+    #[test]
+    fn detached_values_do_not_hold_the_buffer_they_were_read_into() {
+        let buffer = Bytes::from(b"the value of a field".repeat(400));
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_maybe_shared(buffer.slice(..20)).unwrap();
+        headers.append(header::SERVER, value.clone());
+        headers.append(header::SERVER, value);
+        assert!(!buffer.is_unique());
+        detach(&mut headers);
+        assert!(buffer.is_unique());
+        assert!(headers.get_all(header::SERVER).iter().all(|value| value == "the value of a field"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use super::super::alarm::Alarm;
 use super::super::endpoint::Lease;
 use super::super::request_body::Progress;
+use super::super::socket::Socket;
 use super::super::{Reply, RequestBody, ResponseBody, SendError, lock};
 use super::{BUFFER, MAX_HEAD, Timeouts};
 
@@ -39,7 +40,7 @@ pub struct Http1 {
 
 /// The half that does the work.
 struct Driver {
-    connection: Box<Connection<TokioIo<TcpStream>, RequestBody>>,
+    connection: Box<Connection<TokioIo<Socket>, RequestBody>>,
     /// Not to be polled again.
     done: bool,
 }
@@ -74,7 +75,7 @@ pub(crate) async fn open(lease: &Lease, connect_timeout: Duration) -> Result<Htt
     let mut builder = Builder::new();
     builder.max_buf_size(BUFFER).max_header_size(MAX_HEAD);
     let failed = |source| SendError::Handshake { endpoint: lease.endpoint().name().clone(), source };
-    let (sender, connection) = builder.handshake(TokioIo::new(socket)).await.map_err(failed)?;
+    let (sender, connection) = builder.handshake(TokioIo::new(Socket(socket))).await.map_err(failed)?;
     let driver = Driver { connection: Box::new(connection), done: false };
     Ok(Http1 { sender, driver, rested_since: Instant::now(), reused: false, alarm: Alarm::default() })
 }
@@ -203,7 +204,7 @@ impl Driver {
             poll_fn(|context| self.poll(context)).await.ok()?;
         }
         let parts = self.connection.into_parts();
-        Some(Switched { socket: parts.io.into_inner(), early: parts.read_buf, _lease: lease })
+        Some(Switched { socket: parts.io.into_inner().0, early: parts.read_buf, _lease: lease })
     }
 }
 
