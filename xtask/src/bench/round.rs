@@ -148,24 +148,27 @@ const IDLE: usize = 9_000;
 fn idle(ground: &Ground, server: &Server, protocol: &str, names: &str) -> Result<f64> {
     // A server that has worked already does not count what it keeps for any number of connections.
     load::hold(ground, server.address(), protocol, names, IDLE / 10)?.release()?;
-    let before = memory_of_tree(server.id())?;
+    let before = settled(server)?;
     let held = load::hold(ground, server.address(), protocol, names, IDLE)?;
     let during = settled(server)?;
     held.release()?;
     Ok(during.saturating_sub(before) as f64 / 1024.0 / IDLE as f64)
 }
 
-/// The memory of a server that has nothing to do, once it does not shrink any more.
+/// How long a server must not have shrunk to be at rest: allocators give back what was freed with a delay, jemalloc's of 10 s.
+const STILL: Duration = Duration::from_secs(12);
+
+/// The memory of a server that has nothing to do, once it is at rest.
 fn settled(server: &Server) -> Result<u64> {
-    let mut last = memory_of_tree(server.id())?;
-    loop {
+    let (mut least, mut since) = (memory_of_tree(server.id())?, Instant::now());
+    while since.elapsed() < STILL {
         pause(Duration::from_secs(2));
         let now = memory_of_tree(server.id())?;
-        if now >= last {
-            return Ok(now);
+        if now < least {
+            (least, since) = (now, Instant::now());
         }
-        last = now;
     }
+    Ok(least)
 }
 
 /// Warms a server up, then loads it and looks what that cost.
