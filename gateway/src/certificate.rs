@@ -37,6 +37,8 @@ pub use store::{CertificateStore, Ensured, Finding, StoreError};
 use issuers::Issuers;
 use key::PrivateKey;
 
+use crate::freshness::ReadError;
+
 /// A pair that passed every check. Its `Debug` shows the id and the fingerprint, never key material.
 pub struct Certificate {
     id: Arc<str>,
@@ -48,7 +50,7 @@ pub struct Certificate {
     tags: Arc<[(String, String)]>,
     is_required: bool,
     serve_expired: bool,
-    ocsp_file: Option<Box<[u8]>>,
+    ocsp_file: Option<Result<Box<[u8]>, Arc<ReadError>>>,
     /// Empty unless it has to do with OCSP.
     staples: OnceLock<Arc<ocsp::Slot>>,
     /// The store's entry that it is of: so that it need not be looked up for a certificate that is at hand.
@@ -127,7 +129,12 @@ impl Certificate {
 
     /// The bytes of the `.ocsp` file beside the pair, as they were when the pair was read. Nobody judged them.
     pub fn ocsp_file(&self) -> Option<&[u8]> {
-        self.ocsp_file.as_deref()
+        self.ocsp_file.as_ref()?.as_deref().ok()
+    }
+
+    /// Why the `.ocsp` file beside the pair could not be read, if so.
+    pub fn ocsp_file_trouble(&self) -> Option<&Arc<ReadError>> {
+        self.ocsp_file.as_ref()?.as_ref().err()
     }
 
     /// The OCSP response to send with it now: one that was checked and holds. No lock and no allocation.

@@ -101,9 +101,10 @@ pub fn certificate(
         is_required: settings.required,
         tags: settings.under(identity),
         serve_expired: identity.serve_expired,
-        ocsp_file: with_ending("ocsp")
-            .filter(|file| file.trouble.is_none())
-            .map(|file| file.bytes.as_slice().into()),
+        ocsp_file: with_ending("ocsp").map(|file| match &file.trouble {
+            None => Ok(file.bytes.as_slice().into()),
+            Some(trouble) => Err(trouble.clone()),
+        }),
         staples: OnceLock::new(),
         entry: OnceLock::new(),
     })
@@ -553,7 +554,9 @@ mod tests {
             contents("a.key", &pair.key_pem),
             Contents { trouble, ..contents("a.ocsp", "") },
         ];
-        assert_eq!(certificate(&identity(), &files, unix_now()).unwrap().ocsp_file(), None);
+        let certificate = certificate(&identity(), &files, unix_now()).unwrap();
+        assert_eq!(certificate.ocsp_file(), None);
+        assert!(matches!(**certificate.ocsp_file_trouble().unwrap(), ReadError::NotAFile { .. }));
     }
 
     #[test]

@@ -22,7 +22,8 @@
 //!   the operator is told, loudly. *Unknown* is a responder that does not know its own certificate, most often for a few
 //!   minutes after issuance: the last good staple stays.
 //! - *A revocation is ended by newer responses only*. A good one from before it holds for days, plain HTTP lets anybody
-//!   on the way replay it, and caches of responders do so without meaning to.
+//!   on the way replay it, and caches of responders do so without meaning to. With a state directory this holds across
+//!   restarts.
 //! - *No `nextUpdate`, no staple* (RFC 5019 section 2.2.4 requires it): clients could not tell old from new.
 //! - *Must-staple certificates are served without a staple* where there is none (RFC 7633 leaves that to the server).
 //!   Clients that enforce it refuse them, all others do not, and refusing them all here would help nobody. They are
@@ -31,6 +32,9 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::freshness::ReadError;
 
 pub mod request;
 pub mod response;
@@ -62,6 +66,8 @@ pub enum OcspError {
          names a responder, set ocsp = \"fetch\""
     )]
     NoSource,
+    #[error("it cannot be read")]
+    Unreadable { source: Arc<ReadError> },
     #[error("it is not an OCSP response in DER; if it is text, convert it: `base64 -d`")]
     Malformed { source: der::Error },
     #[error(

@@ -1,4 +1,5 @@
-//! Staples on disk, so that a restart serves what was fetched before it: `<state-directory>/ocsp/<fingerprint>.der`.
+//! What issuers said last, on disk, so that a restart serves the staple that was fetched before it, and goes on serving none
+//! where the certificate was revoked: `<state-directory>/ocsp/<fingerprint>.der`.
 //!
 //! What is read is checked like any response, so a damaged or planted file costs one fetch. It is written beside its place,
 //! never through a link that somebody put there, and renamed; there is no `fsync`, since a file that a crash left empty is a file that fails its check. Every function
@@ -13,7 +14,8 @@ use std::time::{Duration, SystemTime};
 use super::MAX_RESPONSE;
 use crate::freshness::file::read_alone;
 
-/// A file that was not renewed for so long is of a certificate that is gone: responses hold for 10 days at most.
+/// A file that was not renewed for so long is of a certificate that is gone: responses hold for 10 days at most, and a
+/// revocation is written anew whenever it is read or heard again.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Debug, Clone)]
@@ -40,11 +42,6 @@ impl Cache {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(response)?;
         fs::rename(&beside, &path)
-    }
-
-    pub(super) fn remove(&self, fingerprint: &str) {
-        // One that is not there, or stays, is checked again before it is used.
-        let _ = fs::remove_file(self.path(fingerprint));
     }
 
     /// Removes what no certificate has asked for in a long time.
@@ -80,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_until_it_is_removed_and_old_files_go() {
+    fn what_is_written_is_read_and_old_files_go() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path());
         assert_eq!(cache.read("aa"), None);
@@ -96,10 +93,7 @@ mod tests {
         cache.tidy();
         assert_eq!((cache.read("aa").is_some(), cache.read("bb")), (true, None));
         fs::remove_file(&foreign).expect("what is not ours stays");
-        cache.remove("aa");
-        cache.remove("aa");
-        assert_eq!(cache.read("aa"), None);
-        assert_eq!(fs::read_dir(folder.path().join("ocsp")).unwrap().count(), 0, "nothing is left behind");
+        assert_eq!(fs::read_dir(folder.path().join("ocsp")).unwrap().count(), 1, "nothing is left behind");
     }
 
     #[test]

@@ -71,6 +71,28 @@ pub fn check(
     issuer: &CertificateDer<'_>,
     now: i64,
 ) -> Result<Staple, OcspError> {
+    check_at(response, leaf, issuer, |_from| now)
+}
+
+/// The revocation that a response tells of which was checked when it was new. That it has run out since then, or its signer's
+/// certificate, makes the certificate no better.
+pub(super) fn past_revocation(
+    response: &[u8],
+    leaf: &CertificateDer<'_>,
+    issuer: &CertificateDer<'_>,
+    now: i64,
+) -> Option<OcspError> {
+    let checked = check_at(response, leaf, issuer, |from| from.min(now));
+    checked.err().filter(|error| matches!(error, OcspError::Revoked { .. }))
+}
+
+/// Checks a response as of a time that may depend on the one from which on it holds.
+fn check_at(
+    response: &[u8],
+    leaf: &CertificateDer<'_>,
+    issuer: &CertificateDer<'_>,
+    time: impl FnOnce(i64) -> i64,
+) -> Result<Staple, OcspError> {
     if response.len() > MAX_RESPONSE {
         return Err(OcspError::Long);
     }
@@ -88,10 +110,15 @@ pub fn check(
     let (leaf, issuer) = (x509::parse(leaf), x509::parse(issuer));
     let (Some(leaf), Some(issuer)) = (leaf, issuer) else { return Err(OcspError::NoIssuer) };
     let status = find(&data, &leaf, &issuer)?;
+    let this_update = seconds(&status.this_update);
+    let now = time(this_update);
     check_signature(&basic, &signed, &data.responder_id, &issuer, now)?;
-    let (this_update, next_update) = check_time(status, now)?;
+    let next_update = check_time(status, now)?;
     match status.cert_status {
-        CertStatus::Good(_) => Ok(Staple { der: response.into(), this_update, next_update }),
+        CertStatus::Good(_) => {
+            let next_update = next_update.ok_or(OcspError::NoNextUpdate)?;
+            Ok(Staple { der: response.into(), this_update, next_update })
+        }
         CertStatus::Revoked(info) => {
             let since = Some(info.revocation_time.0.to_date_time().to_string());
             Err(OcspError::Revoked { since, as_of: this_update })
@@ -239,16 +266,17 @@ fn verify(basic: &Basic<'_>, signed: &[u8], signer: &X509Certificate<'_>) -> Res
     }
 }
 
-fn check_time(status: &SingleResponse, now: i64) -> Result<(i64, i64), OcspError> {
-    let Some(until) = &status.next_update else { return Err(OcspError::NoNextUpdate) };
-    let (this_update, next_update) = (seconds(&status.this_update), seconds(until));
-    if now < this_update.saturating_sub(SKEW) {
+/// Until when the response holds, if it says so. One that tells of a revocation need not: no client ever sees it.
+fn check_time(status: &SingleResponse, now: i64) -> Result<Option<i64>, OcspError> {
+    if now < seconds(&status.this_update).saturating_sub(SKEW) {
         return Err(OcspError::NotYet { from: status.this_update.0.to_date_time().to_string() });
     }
-    if next_update <= now {
-        return Err(OcspError::Expired { until: until.0.to_date_time().to_string() });
+    match &status.next_update {
+        Some(until) if seconds(until) <= now => {
+            Err(OcspError::Expired { until: until.0.to_date_time().to_string() })
+        }
+        until => Ok(until.as_ref().map(seconds)),
     }
-    Ok((this_update, next_update))
 }
 
 fn seconds(time: &OcspGeneralizedTime) -> i64 {

@@ -134,6 +134,14 @@ impl Slot {
         if self.record().is_ended_by(staple) { Ok(()) } else { Err(OcspError::BeforeRevocation) }
     }
 
+    /// Whether it is a revocation, and no older than the one that is known, if there is one.
+    pub(super) fn is_news_for_the_cache(&self, error: &OcspError) -> bool {
+        match error {
+            OcspError::Revoked { as_of, .. } => self.record().revoked.is_none_or(|known| *as_of >= known),
+            _ => false,
+        }
+    }
+
     /// Takes a staple over if it is to replace the one there is.
     pub(super) fn offer(&self, staple: Staple, origin: Origin) {
         let mut record = self.record();
@@ -141,9 +149,7 @@ impl Slot {
         let is_newer = present.is_none_or(|present| staple.this_update() >= present.this_update());
         let replaces = match origin {
             Origin::OnlyFile => true,
-            Origin::Fetched => is_newer && record.is_ended_by(&staple),
-            // From before the revocation, and no reason to forget it.
-            Origin::File | Origin::Cache => is_newer && record.revoked.is_none(),
+            Origin::File | Origin::Cache | Origin::Fetched => is_newer && record.is_ended_by(&staple),
         };
         if replaces {
             self.staple.store(Some(Arc::new(staple)));

@@ -3,7 +3,8 @@
 //! The store calls [`Stapler::adopt`] with each certificate before it goes live. That judges its `.ocsp` file at once (it was
 //! read with the pair, and the handshake that waits for the reload is to be answered with the new staple) and leaves the
 //! rest to the task: reading the cache, asking responders, noticing that a staple has run out. Reading the cache at once
-//! would make the start wait for a file and a signature's check per certificate; only must-staple certificates get that.
+//! would make the start wait for a file and a signature's check per certificate; only must-staple certificates get that, and those with an
+//! `.ocsp` file, which may be from before a revocation that an earlier run was told of.
 //!
 //! # Scale
 //!
@@ -33,7 +34,7 @@ use super::cache::Cache;
 use super::features::Features;
 use super::fetch::Responder;
 use super::schedule::{self, Jitter};
-use super::slot::Origin;
+use super::slot::{Origin, Status};
 use super::turns::Turns;
 use super::{OcspError, Slot, Staple, request, response};
 use crate::certificate::{Certificate, unix_now};
@@ -149,20 +150,29 @@ impl Stapler {
         let Some(slot) = self.slot_of(certificate) else { return };
         certificate.keep_staples_in(slot.clone());
         let fetch = mode == Ocsp::Fetch && slot.responder().is_some();
+        // Before the file, which may be from before a revocation.
+        if fetch && (slot.must_staple() || certificate.ocsp_file().is_some()) {
+            self.shared.recall(certificate, &slot);
+        }
         if let Some(file) = certificate.ocsp_file() {
             match judge(file, certificate) {
                 Ok(staple) => slot.offer(staple, if fetch { Origin::File } else { Origin::OnlyFile }),
-                Err(error) => report(certificate, &slot, &error, Some(file), "OCSP file not used"),
+                Err(error) => {
+                    if fetch && slot.is_news_for_the_cache(&error) {
+                        self.shared.write(certificate.fingerprint(), file);
+                    }
+                    report(certificate, &slot, &error, Some(file), "OCSP file not used");
+                }
             }
-        }
-        if fetch && slot.must_staple() && slot.staple().is_none() {
-            self.shared.recall(certificate, &slot);
+        } else if let Some(source) = certificate.ocsp_file_trouble() {
+            let error = OcspError::Unreadable { source: Arc::clone(source) };
+            report(certificate, &slot, &error, None, "OCSP file not used");
         }
         if fetch || slot.last_staple().is_some() {
             // Fails only if the task has panicked, which was printed.
             let (certificate, source) = (Arc::downgrade(certificate), Arc::clone(source));
             let _ = self.work.send(Followed { certificate, source, fetch });
-        } else if slot.must_staple() && certificate.ocsp_file().is_none() {
+        } else if slot.must_staple() && !has_file(certificate) {
             report(
                 certificate,
                 &slot,
@@ -188,7 +198,7 @@ impl Stapler {
         }
         // Without the lock, since many are loaded at once.
         let features = Features::of(certificate.leaf());
-        if features == Features::default() && certificate.ocsp_file().is_none() {
+        if features == Features::default() && !has_file(certificate) {
             return None;
         }
         Some(lock(&self.slots).find_or_add(fingerprint, features))
@@ -234,44 +244,47 @@ pub fn judge(response: &[u8], certificate: &Certificate) -> Result<Staple, OcspE
 }
 
 impl Shared {
-    /// Takes over what an earlier run has fetched. Blocks for one small file.
+    /// Takes over what an earlier run was told, if nothing is known yet. Blocks for one small file.
     fn recall(&self, certificate: &Certificate, slot: &Slot) {
+        if slot.status() != Status::Missing {
+            return;
+        }
         let cached = self.cache.as_ref().and_then(|cache| cache.read(certificate.fingerprint()));
-        // One that is not good any more is no news: it is fetched anew.
-        if let Some(Ok(staple)) = cached.map(|cached| judge(&cached, certificate)) {
-            slot.offer(staple, Origin::Cache);
+        let Some(cached) = cached else { return };
+        if let Ok(staple) = judge(&cached, certificate) {
+            return slot.offer(staple, Origin::Cache);
+        }
+        // One that is not good any more is no news: it is fetched anew. But a revocation does not run out.
+        let Ok((leaf, issuer)) = leaf_and_issuer(certificate) else { return };
+        if let Some(error) = response::past_revocation(&cached, leaf, issuer, unix_now()) {
+            // Anew, so that it is not forgotten for its age.
+            self.write(certificate.fingerprint(), &cached);
+            report(certificate, slot, &error, None, "OCSP staple not fetched");
         }
     }
 
     /// What a responder says, kept for the next run.
-    async fn fetch(&self, due: &Attempt) -> Result<Staple, OcspError> {
+    async fn fetch(self: &Arc<Self>, due: &Attempt) -> Result<Staple, OcspError> {
         let (leaf, issuer) = leaf_and_issuer(&due.certificate)?;
         let request = request::encode(leaf, issuer)?;
         let Settings { connect_timeout, timeout, .. } = self.settings;
         let answer = due.responder.as_ref().map_err(|url| OcspError::Url { url: url.to_string() })?;
         let answer = answer.ask(&request, due.post, connect_timeout, timeout).await?;
-        let staple = judge(&answer, &due.certificate)?;
-        // Here, so that it is not kept for the next run either.
-        due.slot.check_revocation(&staple)?;
-        Ok(staple)
+        let judged = judge(&answer, &due.certificate);
+        // A good one from before a revocation is not kept for the next run either.
+        let judged = judged.and_then(|staple| due.slot.check_revocation(&staple).map(|()| staple));
+        if judged.as_ref().map_or_else(|error| due.slot.is_news_for_the_cache(error), |_staple| true) {
+            let (shared, fingerprint) = (Arc::clone(self), due.certificate.fingerprint().to_owned());
+            off_the_runtime(move || shared.write(&fingerprint, &answer)).await;
+        }
+        judged
     }
 
-    /// Makes the cache say what the responder said.
-    async fn keep(&self, fingerprint: &str, fetched: Result<&Staple, &OcspError>) {
-        let Some(cache) = self.cache.clone() else { return };
-        let fingerprint = fingerprint.to_owned();
-        match fetched {
-            Ok(staple) => {
-                let staple = staple.clone();
-                off_the_runtime(move || {
-                    if let Err(error) = cache.write(&fingerprint, staple.der()) {
-                        warn!(fingerprint, %error, "OCSP staple not kept for the next start");
-                    }
-                })
-                .await;
-            }
-            Err(OcspError::Revoked { .. }) => off_the_runtime(move || cache.remove(&fingerprint)).await,
-            Err(_) => {}
+    /// Makes the cache say what the issuer said last: that the certificate is good, or that it is revoked.
+    fn write(&self, fingerprint: &str, response: &[u8]) {
+        let Some(cache) = &self.cache else { return };
+        if let Err(error) = cache.write(fingerprint, response) {
+            warn!(fingerprint, %error, "OCSP staple not kept for the next start");
         }
     }
 
@@ -285,7 +298,6 @@ impl Shared {
             }
         }
         let result = self.fetch(&attempt).await;
-        self.keep(attempt.certificate.fingerprint(), result.as_ref()).await;
         Done { attempt, result: result.map(Some) }
     }
 }
@@ -589,6 +601,11 @@ fn report(
 /// A thread that panicked while it held the lock left at worst a certificate without a place.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether there is an `.ocsp` file, be it readable or not.
+fn has_file(certificate: &Certificate) -> bool {
+    certificate.ocsp_file().is_some() || certificate.ocsp_file_trouble().is_some()
 }
 
 fn leaf_and_issuer(

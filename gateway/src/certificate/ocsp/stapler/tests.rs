@@ -175,10 +175,59 @@ async fn the_last_good_staple_stays_when_responders_fail_and_goes_with_a_revocat
     assert!(kept.exists());
     server.answer(http(&signed(&Answer::revoked(unix_now()), &leaf, &authority)));
     until("the revocation", || certificate.ocsp_status() == Status::Revoked).await;
-    assert_eq!((stapled(&certificate), kept.exists()), (None, false));
+    assert_eq!(stapled(&certificate), None);
     // Not even by a file from before.
-    let good = signed(&Answer::good(unix_now()), &leaf, &authority);
-    let again = adopted(&stapler, &leaf, Some(&good), Ocsp::Fetch);
+    let good = Answer { this_update: unix_now() - 7000, ..Answer::good(unix_now()) };
+    let again = adopted(&stapler, &leaf, Some(&signed(&good, &leaf, &authority)), Ocsp::Fetch);
+    assert_eq!((stapled(&again), again.ocsp_status()), (None, Status::Revoked));
+}
+
+/// Once, a restart forgot it, and an `.ocsp` file from before was sent until the responder answered again.
+#[tokio::test]
+async fn a_revocation_outlives_a_restart_and_its_own_end_until_there_is_a_newer_answer() {
+    let authority = Authority::new("Issuer");
+    let state = TempDir::new().unwrap();
+    let now = unix_now();
+    // Without an end, as `openssl ocsp` says it by itself.
+    let revoked = Answer { next_update: None, ..Answer::revoked(now) };
+    let (server, leaf, _) = served(&authority, &revoked).await;
+    let first = stapler(Some(&state));
+    let certificate = adopted(&first, &leaf, None, Ocsp::Fetch);
+    until("the revocation", || certificate.ocsp_status() == Status::Revoked).await;
+    drop((first, certificate));
+    server.answer(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n".to_vec());
+
+    let at = |this_update| signed(&Answer { this_update, ..Answer::good(now) }, &leaf, &authority);
+    let older = at(now - 3601);
+    let second = stapler(Some(&state));
+    let certificate = adopted(&second, &leaf, Some(&older), Ocsp::Fetch);
+    assert_eq!((stapled(&certificate), certificate.ocsp_status()), (None, Status::Revoked));
+    until("a failure", || second.counters().failed == 1).await;
+    assert_eq!((stapled(&certificate), certificate.ocsp_status()), (None, Status::Revoked));
+    drop((second, certificate));
+
+    // One that has run out meanwhile.
+    let over = Answer { next_update: Some(now - 60), ..Answer::revoked(now) };
+    let fingerprint = super::super::test_responder::certificate(&leaf, None).fingerprint().to_owned();
+    Cache::new(state.path()).write(&fingerprint, &signed(&over, &leaf, &authority)).unwrap();
+    let third = Stapler::new(Some(state.path()));
+    let certificate = adopted(&third, &leaf, Some(&older), Ocsp::Fetch);
+    assert_eq!((stapled(&certificate), certificate.ocsp_status()), (None, Status::Revoked));
+    let newer = at(now - 3599);
+    let replaced = adopted(&third, &leaf, Some(&newer), Ocsp::Fetch);
+    assert_eq!(stapled(&replaced), Some(newer), "the issuer's later word");
+}
+
+#[tokio::test]
+async fn a_revocation_in_a_file_outlives_a_restart_where_staples_are_fetched() {
+    let authority = Authority::new("Issuer");
+    let state = TempDir::new().unwrap();
+    let leaf = authority.leaf(1, vec![names_responder("http://127.0.0.1:9/")]);
+    let revoked = signed(&Answer::revoked(unix_now()), &leaf, &authority);
+    drop(adopted(&Stapler::new(Some(state.path())), &leaf, Some(&revoked), Ocsp::Fetch));
+    let good = Answer { this_update: unix_now() - 7000, ..Answer::good(unix_now()) };
+    let good = signed(&good, &leaf, &authority);
+    let again = adopted(&Stapler::new(Some(state.path())), &leaf, Some(&good), Ocsp::Fetch);
     assert_eq!((stapled(&again), again.ocsp_status()), (None, Status::Revoked));
 }
 
