@@ -2,8 +2,9 @@
 //!
 //! A handful of authorities issue nearly all certificates of a platform: 100,000 chains differ in their leaves only, and
 //! their issuers would take 1 to 4 KiB each. [`super::load`] shares those of every chain that it has judged, and need not
-//! judge them again behind the next leaf: whether each signed the one before depends on nothing but their bytes, and
-//! verifying the signature of an intermediate takes longer than everything else about a pair.
+//! verify their signatures again behind the next leaf: whether each signed the one before depends on nothing but their
+//! bytes, and verifying the signature of an intermediate takes longer than everything else about a pair. What depends on
+//! the time (whether one has expired) is asked for each pair.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};

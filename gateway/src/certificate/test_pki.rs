@@ -18,13 +18,25 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
-        let issuer = CertifiedIssuer::self_signed(ca(name), KeyPair::generate().unwrap()).unwrap();
+        Self::with(name, |_| {})
+    }
+
+    pub(crate) fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut parameters = ca(name);
+        change(&mut parameters);
+        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
         Self { issuer }
     }
 
     pub(crate) fn subordinate(&self, name: &str) -> Self {
+        self.subordinate_with(name, |_| {})
+    }
+
+    pub(crate) fn subordinate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut parameters = ca(name);
+        change(&mut parameters);
         let issuer =
-            CertifiedIssuer::signed_by(ca(name), KeyPair::generate().unwrap(), &self.issuer).unwrap();
+            CertifiedIssuer::signed_by(parameters, KeyPair::generate().unwrap(), &self.issuer).unwrap();
         Self { issuer }
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Facts {
     pub(super) key_bits: u32,
     pub(super) not_before: i64,
     pub(super) not_after: i64,
+    /// When the first certificate of the chain expires that clients judge; the leaf's own end where nobody says other.
+    pub(super) chain_not_after: i64,
     pub(super) issuer: String,
     pub(super) serial: String,
     pub(super) fingerprint: String,
@@ -38,6 +40,7 @@ impl Facts {
             key_bits,
             not_before: leaf.validity().not_before.timestamp(),
             not_after: leaf.validity().not_after.timestamp(),
+            chain_not_after: leaf.validity().not_after.timestamp(),
             issuer: distinguished_name::to_string(leaf.issuer()),
             serial: serial(leaf),
             fingerprint: fingerprint(leaf.as_raw()),
@@ -53,13 +56,65 @@ pub(super) fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'
     }
 }
 
-/// SHA-1 signatures: forgeable since 2017, and refused by every client.
-pub(super) fn is_signed_with_sha1(certificate: &X509Certificate<'_>) -> bool {
+/// The name of a hash function that signatures can be forged with (SHA-1 since 2017), if the signature has one. Every
+/// client refuses them.
+pub(super) fn weak_signature(certificate: &X509Certificate<'_>) -> Option<&'static str> {
     let algorithm = &certificate.signature_algorithm.algorithm;
-    // The last is ecdsa-with-SHA1, which the registry has no name for (RFC 3279 section 2.2.3).
-    *algorithm == oid::OID_PKCS1_SHA1WITHRSA
-        || *algorithm == oid::OID_SHA1_WITH_RSA
-        || algorithm.to_id_string() == "1.2.840.10045.4.1"
+    if *algorithm == oid::OID_PKCS1_SHA1WITHRSA || *algorithm == oid::OID_SHA1_WITH_RSA {
+        return Some("SHA-1");
+    }
+    match algorithm.to_id_string().as_str() {
+        // ecdsa-with-SHA1, which the registry has no name for (RFC 3279 section 2.2.3).
+        "1.2.840.10045.4.1" => Some("SHA-1"),
+        // RFC 3279 section 2.2.1.
+        "1.2.840.113549.1.1.4" => Some("MD5"),
+        "1.2.840.113549.1.1.2" => Some("MD2"),
+        _ => None,
+    }
+}
+
+/// How many bits an RSA key has. `None` for others.
+pub(super) fn rsa_bits(certificate: &X509Certificate<'_>) -> Option<u32> {
+    match key_of(certificate) {
+        (KeyAlgorithm::Rsa, bits) => Some(bits),
+        _ => None,
+    }
+}
+
+/// Whether its key is of a curve that is described rather than named, which RFC 5480 section 2.1.1 forbids.
+pub(super) fn has_explicit_curve(certificate: &X509Certificate<'_>) -> bool {
+    let algorithm = &certificate.public_key().algorithm;
+    algorithm.algorithm == oid::OID_KEY_TYPE_EC_PUBLIC_KEY
+        && algorithm.parameters().is_some_and(|parameters| parameters.as_oid().is_err())
+}
+
+/// The same of a private key in DER, of any form: what describes a curve says that its field is a prime field.
+pub(super) fn spells_curve_out(key: &[u8]) -> bool {
+    /// The OID prime-field (RFC 3279 section 2.3.5) with its header.
+    const PRIME_FIELD: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x01, 0x01];
+    key.windows(PRIME_FIELD.len()).any(|window| window == PRIME_FIELD)
+}
+
+/// Why clients would not take it for an issuer's (RFC 5280 section 6.1.4), if so.
+pub(super) fn why_no_issuer(certificate: &X509Certificate<'_>) -> Option<&'static str> {
+    match certificate.basic_constraints() {
+        Ok(Some(constraints)) if constraints.value.ca => {}
+        _ => return Some("its basic constraints do not say so"),
+    }
+    match certificate.key_usage() {
+        Ok(Some(usage)) if !usage.value.key_cert_sign() => Some("its key usage has no keyCertSign"),
+        Ok(_) => None,
+        Err(_) => Some("its key usage cannot be read"),
+    }
+}
+
+/// Whether its extended key usage, if it has one, allows TLS servers (RFC 5280 section 4.2.1.12).
+pub(super) fn is_for_servers(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.extended_key_usage() {
+        Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
+        Ok(None) => true,
+        Err(_) => false,
+    }
 }
 
 /// Whether `issuer`'s key made `subject`'s signature. `None` if the algorithm is not one rustls verifies: an old root
