@@ -109,6 +109,12 @@ impl Certificate {
         self.facts.not_after
     }
 
+    /// When clients begin to refuse it, in seconds since 1970: at the first end of a certificate of its chain, which is nearly
+    /// always the leaf.
+    pub fn chain_not_after(&self) -> i64 {
+        self.facts.chain_not_after
+    }
+
     pub fn key_algorithm(&self) -> KeyAlgorithm {
         self.facts.key_algorithm
     }
@@ -187,12 +193,12 @@ impl Certificate {
 
     /// Whether the present lies in its validity (RFC 5280 section 4.1.2.5: both ends belong to it).
     pub fn is_valid_at(&self, time: i64) -> bool {
-        (self.facts.not_before..=self.facts.not_after).contains(&time)
+        (self.facts.not_before..=self.facts.chain_not_after).contains(&time)
     }
 
-    /// Whether its validity has ended and its source does not serve such certificates.
+    /// Whether its validity, or that of its chain, has ended and its source does not serve such certificates.
     pub fn has_expired_at(&self, time: i64) -> bool {
-        time > self.facts.not_after && !self.serve_expired
+        time > self.facts.chain_not_after && !self.serve_expired
     }
 
     /// Whether a client with these offers can verify a handshake signed by this key: see [`can_verify`].
@@ -225,6 +231,22 @@ pub fn can_verify(
     let own = schemes(algorithm);
     let signs = own.iter().any(|scheme| is_for_version(*scheme) && signature_schemes.contains(scheme));
     signs && (tls13 || cipher_suites.iter().any(|suite| authenticates(algorithm, *suite)))
+}
+
+/// The place of a kind of key among those that a client can use: what costs a handshake least comes first.
+///
+/// ECDSA P-256 signs in a hundredth of the time that RSA-2048 takes and in less than any other, and its chains are small. The
+/// order in which a client lists its schemes is not looked at: it says what a client can do, as HAProxy has it too, which
+/// prefers ECDSA to RSA for whoever can use it.
+pub fn preference(algorithm: KeyAlgorithm) -> u8 {
+    match algorithm {
+        KeyAlgorithm::EcdsaP256 => 0,
+        KeyAlgorithm::Ed25519 => 1,
+        KeyAlgorithm::EcdsaP384 => 2,
+        KeyAlgorithm::EcdsaP521 => 3,
+        KeyAlgorithm::Rsa => 4,
+        KeyAlgorithm::Other => 5,
+    }
 }
 
 /// Whether a TLS 1.2 suite of those that rustls has is for this kind of key (RFC 5289, RFC 7905, RFC 8422).

@@ -189,7 +189,9 @@ async fn establish(
         certificates: Arc::clone(&directory) as Arc<dyn plugin_host::Certificates>,
         directory,
     };
-    match choose(&snapshot, &listener, &judged, &worker.snapshots, outcome).await {
+    let choice = choose(&snapshot, &listener, &judged, &worker.snapshots, outcome).await;
+    outcome.passed_over(judged.directory.passed_over(greeted.hello()));
+    match choice {
         Choice::Answer(admission, certificate) => {
             let config = match worker.server_configs.of(
                 &certificate,

@@ -42,6 +42,10 @@ rows! {
     der: "The certificate's file is DER" => |bad| bad.certificate(&bad.pair.leaf);
     cut_off: "The certificate's file is cut off" => |bad| bad.certificate(&bad.pair.certificates_pem[..200]);
     nonsense: "PEM around something else than a certificate" => |bad| bad.certificate(NONSENSE);
+    trusted: "A TRUSTED CERTIFICATE of OpenSSL's" => |bad| {
+        bad.certificate(openssl(&["x509", "-in", &bad.path("crt"), "-trustout"]));
+    };
+    the_key_twice: "The key in the certificate's place" => |bad| bad.certificate(&bad.pair.key_pem);
     a_bundle: "A bundle of CA certificates" => |bad| {
         bad.certificate(bad.pair.certificates_pem.repeat(11));
     };
@@ -49,6 +53,9 @@ rows! {
     an_encrypted_key: "An encrypted key" => |bad| {
         let encrypt = ["pkey", "-aes256", "-passout", "pass:secret", "-in", &bad.path("key")];
         bad.key(openssl(&encrypt));
+    };
+    an_openssh_key: "A key in OpenSSH's own format" => |bad| {
+        bad.key("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n");
     };
     several_keys: "Several keys" => |bad| bad.key(bad.pair.key_pem.repeat(2));
     an_unusable_key: "A key of a kind that TLS does not use" => |bad| {
@@ -70,8 +77,19 @@ rows! {
         bad.certificate(format!("{leaf}{}", Authority::new("Handfast test authority").root_pem()));
     };
     a_weak_key: "RSA with 1024 bits" => |bad| bad.self_signed(&["-newkey", "rsa:1024"]);
+    an_explicit_curve: "An EC key whose curve is spelled out" => |bad| {
+        let curve = ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-pkeyopt", "ec_param_enc:explicit"];
+        bad.self_signed(&[&["-newkey", "ec"], &curve[..]].concat());
+    };
     sha1: "A signature with SHA-1" => |bad| bad.self_signed(&["-newkey", "rsa:2048", "-sha1"]);
+    for_clients: "Issued for clients alone" => |bad| {
+        bad.self_signed(&["-newkey", "rsa:2048", "-addext", "extendedKeyUsage=clientAuth"]);
+    };
     expired: "Expired (with `serve-expired` it is good)" => |bad| bad.pair(Leaf::server(&[bad.name]).expired());
+    an_expired_issuer: "An expired issuer in the chain (with `serve-expired` it is good)" => |bad| {
+        let issuer = bad.authority.intermediate_valid_in("Expired issuer", 2020, 2021);
+        bad.issued(&issuer.server(&[bad.name]));
+    };
     not_yet_valid: "Not yet valid" => |bad| bad.pair(Leaf::server(&[bad.name]).valid_in(2090, 2091));
     readable_by_others: "A key that others can read" => |bad| bad.mode("key", 0o644);
     unreadable: "A file that the gateway may not read" => |bad| bad.mode("key", 0o000);
@@ -388,7 +406,11 @@ impl Bad<'_> {
     }
 
     fn pair(&self, leaf: Leaf) {
-        self.scene.certificates.put(self.name, &self.authority.issue(leaf));
+        self.issued(&self.authority.issue(leaf));
+    }
+
+    fn issued(&self, pair: &Pair) {
+        self.scene.certificates.put(self.name, pair);
     }
 
     /// What `openssl req` makes of these arguments.

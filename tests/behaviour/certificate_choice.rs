@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use handfast_tests::client::openssl::s_client;
 use handfast_tests::{
-    Authority, CertificateFolder, Client, Config, Curl, Gateway, Key, Leaf, Refusal, Scene, eventually,
+    Authority, CertificateFolder, Client, Config, Curl, Gateway, Key, Leaf, Line, Refusal, Scene, eventually,
 };
 use handfast_tests::{Pair, Upstream};
 use rustls::SignatureScheme;
@@ -130,20 +130,49 @@ fn the_whole_chain_is_sent() {
 #[test]
 fn every_layout_of_files_is_found() {
     let scene = Scene::new(&["plain.example"]);
-    let pair = |name| scene.authority.server(&[name]);
+    let pair = |name: &str| scene.authority.server(&[name]);
     let (combined, certbot, kubernetes) =
         (pair("combined.example"), pair("certbot.example"), pair("kube.example"));
     scene.certificates.put_combined("combined", &combined);
     scene.certificates.put_certbot("certbot", &certbot);
     scene.certificates.put_kubernetes("kubernetes", &kubernetes);
+    // The rest of the table in docs/configuration.md: a name, and its files with what is in them.
+    let others = [
+        ("installed", vec![("installed/fullchain.pem", CHAIN), ("installed/key.pem", KEY)]),
+        ("docker", vec![("docker/cert.pem", CHAIN), ("docker/key.pem", KEY)]),
+        ("acme", vec![("a_ecc/fullchain.cer", CHAIN), ("a_ecc/acme.cer", CHAIN), ("a_ecc/acme.key", KEY)]),
+        ("split", vec![("split.crt", CHAIN), ("split.crt.key", KEY)]),
+        ("pem", vec![("pem.pem", CHAIN), ("pem.key", KEY)]),
+        ("mkcert", vec![("mkcert.pem", CHAIN), ("mkcert-key.pem", KEY)]),
+        ("haproxy", vec![("haproxy.pem", CHAIN), ("haproxy.pem.key", KEY)]),
+        ("bundle", vec![("bundle.pem.ecdsa", BOTH)]),
+        ("beside", vec![("beside.pem.rsa", CHAIN), ("beside.pem.rsa.key", KEY)]),
+    ];
+    let others = others.map(|(name, files)| {
+        let pair = pair(&format!("{name}.example"));
+        for (file, content) in files {
+            scene.certificates.write(file, &content(&pair));
+        }
+        (name, pair)
+    });
     let gateway = scene.start();
-    let expected =
-        [("plain", &scene.pairs[0]), ("combined", &combined), ("certbot", &certbot), ("kube", &kubernetes)];
+    let mut expected = vec![
+        ("plain", &scene.pairs[0]),
+        ("combined", &combined),
+        ("certbot", &certbot),
+        ("kube", &kubernetes),
+    ];
+    expected.extend(others.iter().map(|(name, pair)| (*name, pair)));
     for (name, pair) in expected {
         let session = Client::new().connect(gateway.address("main"), &format!("{name}.example"));
         assert_eq!(session.expect("a handshake").certificate(), pair.fingerprint(), "{name}");
     }
 }
+
+type Content = fn(&Pair) -> String;
+const CHAIN: Content = |pair| pair.certificates_pem.clone();
+const KEY: Content = |pair| pair.key_pem.clone();
+const BOTH: Content = |pair| format!("{}{}", pair.key_pem, pair.certificates_pem);
 
 #[test]
 fn the_post_quantum_group_is_preferred_where_the_client_has_it() {
@@ -240,17 +269,46 @@ fn a_certificate_that_expires_while_it_serves_makes_way_and_the_last_one_is_told
     let line = gateway.wait_for("the refusal", |line| line.is("connection") && line.has("alert"));
     assert_eq!(line.text("verdict"), "reject");
     assert_eq!(line.text("reason"), "the certificate b has expired");
+    assert_eq!(line.text("passed_over"), "b");
     scene.certificates.put("wildcard", &wildcard);
     Client::new().connect(address, "d.example").expect("a handshake that finds the wildcard");
     let session = Client::new().connect(address, "c.example").expect("the next best");
     assert_eq!(session.certificate(), wildcard.fingerprint());
+    let is_next_best = |line: &Line| {
+        line.is("connection") && line.has("certificate") && line.text("server_name") == "c.example"
+    };
+    let line = gateway.wait_for("the line of the next best", is_next_best);
+    assert_eq!((line.text("certificate"), line.text("passed_over")), ("wildcard", "c"));
 }
 
-/// One name with a P-256 and an RSA certificate.
+#[test]
+fn a_source_may_serve_what_has_expired_and_the_connections_line_says_so() {
+    let scene = Scene::new(&["a.example"]);
+    let old = scene.authority.issue(Leaf::server(&["old.example"]).expired());
+    scene.certificates.put("old", &old);
+    let config = Config::new()
+        .certificates("files", scene.certificates.path())
+        .with_last("serve-expired = true")
+        .listener("main", "")
+        .upstream("echo", scene.upstream.address(), "")
+        .route("*", "/", "echo");
+    let gateway = Gateway::start(&config);
+    for (name, expired) in [("a.example", None), ("old.example", Some(true))] {
+        let session = Client::new().connect(gateway.address("main"), name).expect("a handshake");
+        let pair = if expired.is_some() { &old } else { &scene.pairs[0] };
+        assert_eq!(session.certificate(), pair.fingerprint());
+        let is_its = |line: &Line| line.is("connection") && line.text("server_name") == name;
+        let line = gateway.wait_for("its line", is_its);
+        assert_eq!(line.has("expired"), expired.is_some(), "{name}");
+        assert!(!line.has("passed_over"), "{name}");
+    }
+}
+
+/// One name with a P-256 and an RSA certificate, of which the RSA one is newer.
 fn two_key_types() -> (Gateway, Scene, Pair, Pair) {
     let scene = Scene::new(&[]);
     let ecdsa = scene.authority.server(&["two.example"]);
-    let rsa = scene.authority.issue(Leaf::server(&["two.example"]).key(Key::Rsa2048));
+    let rsa = scene.authority.issue(Leaf::server(&["two.example"]).key(Key::Rsa2048).valid_in(2025, 2099));
     scene.certificates.put("two-ecdsa", &ecdsa);
     scene.certificates.put("two-rsa", &rsa);
     (scene.start(), scene, ecdsa, rsa)

@@ -35,8 +35,18 @@ impl Authority {
 
     /// An authority whose leaves need its certificate in their chain.
     pub fn intermediate(&self, common_name: &str) -> Self {
+        self.below(authority_params(common_name))
+    }
+
+    /// The same, with a validity that begins and ends with these years.
+    pub fn intermediate_valid_in(&self, common_name: &str, from: i32, to: i32) -> Self {
+        let mut params = authority_params(common_name);
+        (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+        self.below(params)
+    }
+
+    fn below(&self, params: CertificateParams) -> Self {
         let key = Key::EcdsaP256.generate();
-        let params = authority_params(common_name);
         let own = params.signed_by(&key, &self.issuer).expect("an authority signs another").pem();
         Self::assemble(Issuer::new(params, key), own + &self.intermediates, self.root_pem.clone())
     }
@@ -323,6 +333,11 @@ impl CertificateFolder {
             // They stay the same over all versions.
             let _ = symlink(format!("..data/{file}"), mount.join(file));
         }
+    }
+
+    /// A file of any name, which none but its owner can read.
+    pub fn write(&self, file: &str, content: &str) {
+        self.replace(file, content, 0o600);
     }
 
     /// Writes a file beside its place and renames it there.

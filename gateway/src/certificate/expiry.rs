@@ -182,7 +182,7 @@ pub struct Pass<'a> {
 
 impl Pass<'_> {
     pub fn see(&mut self, certificate: &Certificate) {
-        self.see_one(certificate.id(), certificate.fingerprint(), certificate.not_after());
+        self.see_one(certificate.id(), certificate.fingerprint(), certificate.chain_not_after());
     }
 
     fn see_one(&mut self, id: &str, fingerprint: &str, not_after: i64) {

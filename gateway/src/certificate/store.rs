@@ -11,13 +11,14 @@
 //!
 //! # Expired certificates
 //!
-//! One that expires while it is live stays here, for whoever monitors it, but comes after all others in
+//! One that expires while it is live, or has before it is first read, is here for whoever monitors it, but comes after all others in
 //! [`CertificateStore::find`] and says of itself that no client can use it. So a policy that takes the first, or the first
 //! usable one, takes the next best for the name. Where there is none, the chain of policies answers with the alert
 //! `certificate_expired`, which tells a person at the client what is wrong; the listener's default certificate would say
 //! "wrong name" instead. Rejected: dropping it from the index, since an expired certificate would then look like a name
 //! that was never configured, to policies, to the outcome line and to monitoring.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ use super::key::KeyCache;
 use super::names::{normalise, wildcard_of};
 use super::ocsp::Stapler;
 use super::source::directory::{Candidate, Tree};
-use super::{Certificate, Gate, unix_now};
+use super::{Certificate, Gate, preference, unix_now};
 use crate::config::{CertificateSource, Freshness, OnDelete};
 use crate::freshness::{FileIdentity, Folders, Outcome, Reason};
 use crate::generation::Generation;
@@ -124,9 +125,10 @@ impl CertificateStore {
         Ok((store, findings))
     }
 
-    /// The certificates for a name: those that have it exactly before those whose wildcard covers it, of either the
-    /// newest not-before first, and behind all of them in the same order those that have expired. In any spelling.
-    /// Whether the client can use them is not looked at.
+    /// The certificates for a name: those that have it exactly before those whose wildcard covers it; of either by kind of key,
+    /// the one that costs a handshake least first ([`preference`](super::preference)); of one kind the newest not-before; and
+    /// behind all of them in the same order those that have expired. In any spelling. Whether the client can use them is not
+    /// looked at.
     pub fn find(&self, name: &str) -> Vec<Arc<Certificate>> {
         let name = normalise(name);
         let mut found = self.with_name(&name);
@@ -265,7 +267,7 @@ impl CertificateStore {
         &self.background
     }
 
-    /// Certificates with this very name, newest first.
+    /// Certificates with this very name, best first.
     fn with_name(&self, name: &str) -> Vec<Arc<Certificate>> {
         let Some(entries) = self.by_name.find(name) else { return Vec::new() };
         let mut found: Vec<_> = entries
@@ -275,9 +277,8 @@ impl CertificateStore {
             // A replacement that lost the name is current a moment before the index knows.
             .filter(|certificate| certificate.names().iter().any(|own| own == name))
             .collect();
-        found.sort_by(|one, other| {
-            other.not_before().cmp(&one.not_before()).then_with(|| one.id().cmp(other.id()))
-        });
+        let place = |one: &Certificate| (preference(one.key_algorithm()), Reverse(one.not_before()));
+        found.sort_by(|one, other| place(one).cmp(&place(other)).then_with(|| one.id().cmp(other.id())));
         found
     }
 

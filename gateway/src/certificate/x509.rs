@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use handfast_plugin_host::KeyAlgorithm;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
-use x509_parser::asn1_rs::{Any, FromDer};
+use x509_parser::asn1_rs::{Any, FromDer, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry as oid;
@@ -85,7 +85,7 @@ pub(super) fn rsa_bits(certificate: &X509Certificate<'_>) -> Option<u32> {
 pub(super) fn has_explicit_curve(certificate: &X509Certificate<'_>) -> bool {
     let algorithm = &certificate.public_key().algorithm;
     algorithm.algorithm == oid::OID_KEY_TYPE_EC_PUBLIC_KEY
-        && algorithm.parameters().is_some_and(|parameters| parameters.as_oid().is_err())
+        && algorithm.parameters().is_some_and(|parameters| parameters.tag() != Tag::Oid)
 }
 
 /// The same of a private key in DER, of any form: what describes a curve says that its field is a prime field.

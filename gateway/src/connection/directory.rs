@@ -29,9 +29,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handfast_plugin_host as plugin_host;
+use handfast_plugin_host::Certificate as _;
 
 use crate::certificate::store::CertificateStore;
 use crate::certificate::{Certificate, Ensured, unix_now};
+use crate::tls::client_hello::Hello;
 
 /// Certificates that are remembered, hence looked at again. A policy that goes through more has seen enough to decide.
 const REMEMBERED: usize = 64;
@@ -93,6 +95,15 @@ impl Directory {
     pub(super) fn chosen(&self, id: &str) -> Option<Arc<Certificate>> {
         let shown = self.shown().iter().find(|certificate| certificate.id() == id).cloned();
         shown.or_else(|| self.store.by_id(id))
+    }
+
+    /// The ids of those that were shown and that the client could use, had they not expired.
+    pub(super) fn passed_over(&self, hello: &Hello) -> String {
+        let shown = self.shown();
+        let expired = shown.iter().filter(|certificate| certificate.has_expired_for(hello));
+        let mut ids: Vec<&str> = expired.map(|certificate| certificate.id()).collect();
+        ids.dedup();
+        ids.join(",")
     }
 
     /// Whether a refusal may come out otherwise now, since there is a certificate that there was not. Looks at the sources,

@@ -9,7 +9,7 @@ use handfast_wire::AlertDescription;
 use tracing::{Level, enabled, info};
 
 use super::passthrough::Ended;
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, unix_now};
 use crate::metrics::ListenerCounters;
 use crate::policy::decision::Decision;
 use crate::policy::{Selected, Selection, Validated};
@@ -58,6 +58,10 @@ pub(super) struct Outcome {
     ja4: Option<String>,
     parameters: Option<Parameters>,
     certificate: Option<Arc<Certificate>>,
+    /// It was served although it has expired.
+    is_expired: bool,
+    /// Ids of those that were not, since they have.
+    passed_over: String,
     verdict: Option<&'static str>,
     policy: Option<String>,
     digest: Option<String>,
@@ -85,6 +89,8 @@ impl Outcome {
             ja4: None,
             parameters: None,
             certificate: None,
+            is_expired: false,
+            passed_over: String::new(),
             verdict: None,
             policy: None,
             digest: None,
@@ -149,7 +155,13 @@ impl Outcome {
     }
 
     pub(super) fn certificate(&mut self, certificate: &Arc<Certificate>) {
+        self.is_expired = certificate.chain_not_after() < unix_now();
         self.certificate = Some(Arc::clone(certificate));
+    }
+
+    /// What the client could have been given, but for its end: ids, comma-separated.
+    pub(super) fn passed_over(&mut self, ids: String) {
+        self.passed_over = ids;
     }
 
     pub(super) fn parameters(&mut self, parameters: Parameters) {
@@ -240,6 +252,8 @@ impl Outcome {
             alpn = parameters.map(|parameters| if parameters.http2 { "h2" } else { "http/1.1" }),
             resumed = parameters.map(|parameters| parameters.resumed),
             certificate = self.certificate.as_ref().map(|certificate| certificate.id()),
+            expired = self.is_expired.then_some(true),
+            passed_over = known(&self.passed_over).map(display),
             policy = self.policy,
             digest = self.digest,
             verdict = self.verdict.unwrap_or("error"),

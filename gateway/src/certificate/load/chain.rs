@@ -17,6 +17,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 
 use crate::certificate::distinguished_name;
+use crate::certificate::expiry::rfc3339;
 use crate::certificate::x509::{self, Facts};
 
 /// The most certificates of a chain. webpki, and so every rustls client, follows at most 6 intermediates.
@@ -116,7 +117,7 @@ impl<'a> Chain<'a> {
             let path = || self.path.to_owned();
             let validity = certificate.validity();
             if now > validity.not_after.timestamp() && !serve_expired {
-                let when = validity.not_after.to_string();
+                let when = rfc3339(validity.not_after.timestamp());
                 return Err(match index {
                     0 => ChainError::Expired { path: path(), when },
                     _ => ChainError::ExpiredIssuer { place: place(), when },
@@ -124,7 +125,7 @@ impl<'a> Chain<'a> {
             }
             let seconds = validity.not_before.timestamp().saturating_sub(now);
             if seconds > 0 {
-                let when = validity.not_before.to_string();
+                let when = rfc3339(validity.not_before.timestamp());
                 return Err(match index {
                     0 => ChainError::NotYetValid { path: path(), when, seconds },
                     _ => ChainError::NotYetValidIssuer { place: place(), when, seconds },
@@ -217,8 +218,7 @@ pub enum ChainError {
 impl ChainError {
     /// `not_after` in seconds since 1970.
     pub(in crate::certificate) fn expired(path: &Path, not_after: i64) -> Self {
-        let when = ASN1Time::from_timestamp(not_after).map(|time| time.to_string()).unwrap_or_default();
-        Self::Expired { path: path.to_owned(), when }
+        Self::Expired { path: path.to_owned(), when: rfc3339(not_after) }
     }
 
     /// How long until time alone has put it right.

@@ -3,22 +3,12 @@
 //! The store calls [`Tree::look`] on a blocking thread, at start and at each scan. It lists folders and never opens a
 //! file. A second look costs one `stat` per folder and lists only those that changed.
 //!
-//! Layouts, by folder, the first that fits:
-//!
-//! | files | id (path below the source) | made by |
-//! |---|---|---|
-//! | `fullchain.pem` + `privkey.pem` | the folder | certbot |
-//! | `fullchain.cer` + `domain.key` (with `domain.cer`) | the folder | acme.sh |
-//! | `tls.crt` + `tls.key` | the folder | Kubernetes, cert-manager |
-//! | `name.crt` + `name.key` | `name` | lego, openssl, by hand |
-//! | `name.pem` + `name.key` | `name` | by hand |
-//! | `name.pem` + `name-key.pem` | `name` | mkcert |
-//! | `name.pem` with both inside | `name` | HAProxy |
+//! Which files are a pair is for [`super::layout`] to say.
 //!
 //! Of certbot's whole folder, `/etc/letsencrypt`, only `live` is looked at.
 //!
 //! Names that begin with a dot are left out: Kubernetes keeps `..data` and the dated folders there, and editors their
-//! copies. A pair in the source's own folder takes the name of the source where the table says "the folder".
+//! copies. A pair in the source's own folder takes the name of the source where the layout is named after its folder.
 //!
 //! Beside each pair there may be more files ([`Candidate::beside`]). A look does not care whether they are there: the
 //! store looks at their paths as often as at the pair's.
@@ -28,8 +18,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::layout::{self, Layout};
 use crate::freshness::file::file_clock;
 use crate::freshness::{FileIdentity, Files, Folders};
+
+#[cfg(test)]
+mod tests;
 
 /// Folders within folders. Deeper ones are reported and left out; certbot and Kubernetes need 2.
 const MAX_DEPTH: usize = 8;
@@ -65,6 +59,14 @@ impl Candidate {
     /// another ending. HAProxy puts its ending behind `.pem`.
     fn beside(&self, with_ocsp: bool) -> Vec<PathBuf> {
         let Some(first) = self.files.first() else { return Vec::new() };
+        if layout::kind_of_bundle(first).is_some() {
+            let with = |ending| {
+                let mut path = first.clone().into_os_string();
+                path.push(ending);
+                PathBuf::from(path)
+            };
+            return [".toml", ".ocsp"].into_iter().take(1 + usize::from(with_ocsp)).map(with).collect();
+        }
         let mut beside = vec![first.with_extension("toml")];
         if with_ocsp {
             beside.push(first.with_extension("ocsp"));
@@ -94,6 +96,8 @@ pub struct Look {
 pub enum LeftOut {
     #[error("{} has no certificate beside it; name that one alike, with .crt or .pem", path.display())]
     LoneKey { path: PathBuf },
+    #[error("{} is not taken: {hint}", path.display())]
+    NotTaken { path: PathBuf, hint: &'static str },
     #[error("{} has a name that is not UTF-8; rename it", path.display())]
     Name { path: PathBuf },
     #[error("{} has too long a path for an id; move it up or shorten the names", path.display())]
@@ -179,16 +183,14 @@ impl Tree {
 
     /// The id of a pair, by its files.
     pub fn id_of(&self, files: &[PathBuf]) -> Result<Arc<str>, LeftOut> {
-        let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
         let Some(first) = files.first() else { return Err(LeftOut::Name { path: self.root.clone() }) };
-        let is_named_after_folder = match name(first).as_deref() {
-            Some("fullchain.pem") => files.get(1).and_then(name).as_deref() == Some("privkey.pem"),
-            Some("fullchain.cer" | "tls.crt") => true,
-            _ => false,
-        };
-        let stem =
-            if is_named_after_folder { None } else { first.file_stem().and_then(|stem| stem.to_str()) };
-        self.id(first.parent().unwrap_or(&self.root), stem)
+        let folder = first.parent().unwrap_or(&self.root);
+        match (layout::stem(files), layout::kind_of_bundle(first)) {
+            (Some(stem), Some(kind)) => {
+                self.id(folder, Some(&format!("{}{kind}", stem.strip_suffix(".pem").unwrap_or(stem))))
+            }
+            (stem, _) => self.id(folder, stem),
+        }
     }
 
     /// Lists a folder if it changed. `None` if it is not to be entered.
@@ -233,40 +235,13 @@ impl Tree {
 
     /// The pairs among the names of a folder's files.
     fn classify(&self, folder: &Path, names: &BTreeSet<String>, look: &mut Look) {
-        let mut used: HashSet<&str> = HashSet::new();
-        let mut found: Vec<Vec<&str>> = Vec::new();
-        if names.contains("fullchain.pem") && names.contains("privkey.pem") {
-            found.push(vec!["fullchain.pem", "privkey.pem"]);
-            // The parts that certbot also writes one by one.
-            used.extend(["fullchain.pem", "privkey.pem", "cert.pem", "chain.pem"]);
-        }
-        if let Some((own, key)) = acme_sh(names) {
-            found.push(vec!["fullchain.cer", key]);
-            used.extend(["fullchain.cer", "ca.cer", own, key]);
-        }
-        for extension in [".crt", ".pem"] {
-            for name in names {
-                let Some(stem) = name.strip_suffix(extension).filter(|_| !used.contains(name.as_str()))
-                else {
-                    continue;
-                };
-                let unused = |key: String| names.get(&key).filter(|key| !used.contains(key.as_str()));
-                let of_mkcert = || unused(format!("{stem}-key.pem")).filter(|_| extension == ".pem");
-                match unused(format!("{stem}.key")).or_else(of_mkcert) {
-                    Some(key) => {
-                        used.extend([name.as_str(), key.as_str()]);
-                        found.push(vec![name, key]);
-                    }
-                    // A `.crt` without a key is an issuer's or a CA's. A `.pem` may hold the key itself.
-                    None if extension == ".pem" && may_hold_both(name, names) => found.push(vec![name]),
-                    None => {}
-                }
-            }
-        }
-        for name in names.iter().filter(|name| name.ends_with(".key") && !used.contains(name.as_str())) {
-            look.left_out.push(LeftOut::LoneKey { path: folder.join(name) });
-        }
-        for files in found {
+        let Layout { pairs, lone_keys, not_taken } = Layout::of(names);
+        let lone = lone_keys.into_iter().map(|name| LeftOut::LoneKey { path: folder.join(name) });
+        look.left_out.extend(lone);
+        let others =
+            not_taken.into_iter().map(|(name, hint)| LeftOut::NotTaken { path: folder.join(name), hint });
+        look.left_out.extend(others);
+        for files in pairs {
             let files: Vec<PathBuf> = files.into_iter().map(|name| folder.join(name)).collect();
             match self.id_of(&files) {
                 Ok(id) => look.candidates.push(Candidate { id, files }),
@@ -298,32 +273,6 @@ fn leave_out_certbots_own(children: &mut Vec<PathBuf>) {
     let is = |path: &PathBuf, names: &[&str]| names.iter().any(|name| path.ends_with(name));
     if ["live", "archive", "renewal"].iter().all(|name| children.iter().any(|child| is(child, &[name]))) {
         children.retain(|child| !is(child, &["accounts", "archive", "csr", "keys"]));
-    }
-}
-
-/// The certificate and the key of a folder of acme.sh, which names them after the domain.
-fn acme_sh(names: &BTreeSet<String>) -> Option<(&str, &str)> {
-    names.get("fullchain.cer")?;
-    let mut keys = names.iter().filter_map(|key| {
-        let own = names.get(&format!("{}.cer", key.strip_suffix(".key")?))?;
-        Some((own.as_str(), key.as_str()))
-    });
-    let first = keys.next()?;
-    keys.next().is_none().then_some(first)
-}
-
-/// Not where a pair of the same name was found, and not the parts of a certbot folder that is being filled.
-fn may_hold_both(name: &str, names: &BTreeSet<String>) -> bool {
-    match name {
-        "fullchain.pem" | "privkey.pem" | "chain.pem" => false,
-        "cert.pem" => !names.contains("chain.pem") && !names.contains("fullchain.pem"),
-        _ => {
-            let has_key = |stem| names.contains(&format!("{stem}.key"));
-            // "a-key.pem" sorts before "a.pem".
-            let is_key = |stem: &str| names.contains(&format!("{stem}.pem"));
-            !name.strip_suffix(".pem").is_some_and(has_key)
-                && !name.strip_suffix("-key.pem").is_some_and(|stem| is_key(stem) && !has_key(stem))
-        }
     }
 }
 
@@ -369,227 +318,4 @@ fn list(folder: &Path, look: &mut Look) -> io::Result<(BTreeSet<String>, Vec<Pat
 
 fn has_certificate_extension(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "crt" || extension == "pem" || extension == "cer")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tree(root: &Path) -> Tree {
-        Tree::new(root.to_owned(), "files", false)
-    }
-
-    fn touch(root: &Path, paths: &[&str]) {
-        for path in paths {
-            let path = root.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "").unwrap();
-        }
-    }
-
-    fn ids(look: &Look) -> Vec<(String, Vec<String>)> {
-        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut ids: Vec<_> = look
-            .candidates
-            .iter()
-            .map(|candidate| (candidate.id.to_string(), candidate.files.iter().map(name).collect()))
-            .collect();
-        ids.sort();
-        ids
-    }
-
-    fn expected(pairs: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
-        pairs
-            .iter()
-            .map(|(id, files)| (id.to_string(), files.iter().map(|file| file.to_string()).collect()))
-            .collect()
-    }
-
-    #[test]
-    fn every_layout_is_found() {
-        let root = tempfile::tempdir().unwrap();
-        touch(
-            root.path(),
-            &[
-                "a.crt",
-                "a.key",
-                "b.pem",
-                "b.key",
-                "both.pem",
-                "issuer.crt",
-                "lone.key",
-                "live/c.example/fullchain.pem",
-                "live/c.example/privkey.pem",
-                "live/c.example/cert.pem",
-                "live/c.example/chain.pem",
-                "live/c.example/README",
-                "secret/..2024/tls.crt",
-                "secret/tls.crt",
-                "secret/tls.key",
-                "acme/d.example_ecc/d.example.cer",
-                "acme/d.example_ecc/d.example.key",
-                "acme/d.example_ecc/d.example.conf",
-                "acme/d.example_ecc/ca.cer",
-                "acme/d.example_ecc/fullchain.cer",
-                "lego/_.e.example.crt",
-                "lego/_.e.example.key",
-                "lego/_.e.example.issuer.crt",
-                "lego/_.e.example.json",
-                "lego/_.e.example.pem",
-            ],
-        );
-        let look = tree(root.path()).look().unwrap();
-        assert_eq!(
-            ids(&look),
-            expected(&[
-                ("a", &["a.crt", "a.key"]),
-                ("acme/d.example_ecc", &["fullchain.cer", "d.example.key"]),
-                ("b", &["b.pem", "b.key"]),
-                ("both", &["both.pem"]),
-                ("lego/_.e.example", &["_.e.example.crt", "_.e.example.key"]),
-                ("live/c.example", &["fullchain.pem", "privkey.pem"]),
-                ("secret", &["tls.crt", "tls.key"]),
-            ])
-        );
-        assert!(matches!(&look.left_out[..], [LeftOut::LoneKey { path }] if path.ends_with("lone.key")));
-    }
-
-    #[test]
-    fn files_beside_a_pair_are_named_like_its_certificate() {
-        let beside = |files: &[&str], with_ocsp| -> Vec<String> {
-            let candidate = Candidate { id: "a".into(), files: files.iter().map(PathBuf::from).collect() };
-            candidate.beside(with_ocsp).iter().map(|path| path.display().to_string()).collect()
-        };
-        assert_eq!(beside(&["www.a.example.crt", "k"], true), ["www.a.example.toml", "www.a.example.ocsp"]);
-        assert_eq!(beside(&["a.pem"], true), ["a.toml", "a.ocsp", "a.pem.ocsp"]);
-        assert_eq!(beside(&["a/fullchain.pem", "k"], false), ["a/fullchain.toml"]);
-    }
-
-    #[test]
-    fn a_pair_in_the_sources_own_folder_has_its_name_and_several_sources_prefix_theirs() {
-        let root = tempfile::tempdir().unwrap();
-        touch(root.path(), &["tls.crt", "tls.key", "a/b.crt", "a/b.key"]);
-        let look = Tree::new(root.path().to_owned(), "files", true).look().unwrap();
-        assert_eq!(
-            ids(&look),
-            expected(&[("files:a/b", &["b.crt", "b.key"]), ("files:files", &["tls.crt", "tls.key"])])
-        );
-    }
-
-    #[test]
-    fn a_second_look_lists_only_what_changed() {
-        let root = tempfile::tempdir().unwrap();
-        touch(root.path(), &["a/a.crt", "a/a.key", "b/b.crt", "b/b.key"]);
-        let mut tree = tree(root.path());
-        // Folders made within the clock's last tick are listed again, so look until they are older than that.
-        while !tree.look().unwrap().candidates.is_empty() {}
-        touch(root.path(), &["b/c.pem"]);
-        let look = tree.look().unwrap();
-        assert_eq!(ids(&look), expected(&[("b/b", &["b.crt", "b.key"]), ("b/c", &["c.pem"])]));
-        assert_eq!(look.folders, 3);
-        std::fs::remove_dir_all(root.path().join("a")).unwrap();
-        assert_eq!(tree.look().unwrap().folders, 2);
-    }
-
-    #[test]
-    fn a_link_is_followed_once_it_leads_somewhere() {
-        let root = tempfile::tempdir().unwrap();
-        let elsewhere = tempfile::tempdir().unwrap();
-        touch(root.path(), &["a.pem"]);
-        for name in ["later", "file.pem"] {
-            std::os::unix::fs::symlink(elsewhere.path().join(name), root.path().join(name)).unwrap();
-        }
-        let mut tree = tree(root.path());
-        while !tree.look().unwrap().candidates.is_empty() {}
-        touch(elsewhere.path(), &["later/b.pem", "file.pem"]);
-        let look = tree.look().unwrap();
-        assert_eq!(ids(&look), expected(&[("later/b", &["b.pem"])]));
-        assert!(look.left_out.is_empty(), "{:?}", look.left_out);
-    }
-
-    #[test]
-    fn of_certbots_whole_folder_what_is_live_is_found() {
-        let root = tempfile::tempdir().unwrap();
-        let parts = ["cert", "chain", "fullchain", "privkey"];
-        for part in parts {
-            touch(
-                root.path(),
-                &[&format!("archive/a.example/{part}1.pem"), &format!("archive/a.example/{part}2.pem")],
-            );
-        }
-        touch(
-            root.path(),
-            &[
-                "accounts/acme-v02.api.letsencrypt.org/directory/1/private_key.json",
-                "cli.ini",
-                "csr/0000_csr-certbot.pem",
-                "keys/0000_key-certbot.pem",
-                "live/README",
-                "live/a.example/README",
-                "options-ssl-nginx.conf",
-                "renewal/a.example.conf",
-                "renewal-hooks/deploy/reload.sh",
-            ],
-        );
-        for part in parts {
-            let target = format!("../../archive/a.example/{part}2.pem");
-            std::os::unix::fs::symlink(target, root.path().join(format!("live/a.example/{part}.pem")))
-                .unwrap();
-        }
-        let look = tree(root.path()).look().unwrap();
-        assert_eq!(ids(&look), expected(&[("live/a.example", &["fullchain.pem", "privkey.pem"])]));
-        assert!(look.left_out.is_empty(), "{:?}", look.left_out);
-    }
-
-    /// A look that found a folder unchanged was silent about its files, so a scan after it took them for put right.
-    #[test]
-    fn what_is_left_out_is_told_at_each_look_until_it_is_put_right() {
-        let root = tempfile::tempdir().unwrap();
-        touch(root.path(), &["a/lone.key", "b/b.pem"]);
-        let mut tree = tree(root.path());
-        // Until no folder may have changed unseen.
-        while !tree.look().unwrap().listed.is_empty() {}
-        let look = tree.look().unwrap();
-        assert!(look.listed.is_empty(), "{look:?}");
-        assert!(matches!(&look.left_out[..], [LeftOut::LoneKey { path }] if path.ends_with("a/lone.key")));
-        touch(root.path(), &["a/lone.crt"]);
-        assert!(tree.look().unwrap().left_out.is_empty());
-    }
-
-    #[test]
-    fn a_key_of_mkcert_is_no_pair_of_its_own() {
-        let root = tempfile::tempdir().unwrap();
-        touch(
-            root.path(),
-            &["a.example+1.pem", "a.example+1-key.pem", "b-key.pem", "c.pem", "c.key", "c-key.pem"],
-        );
-        assert_eq!(
-            ids(&tree(root.path()).look().unwrap()),
-            expected(&[
-                ("a.example+1", &["a.example+1.pem", "a.example+1-key.pem"]),
-                ("b-key", &["b-key.pem"]),
-                ("c", &["c.pem", "c.key"]),
-                ("c-key", &["c-key.pem"]),
-            ])
-        );
-    }
-
-    #[test]
-    fn the_root_alone_is_looked_at_without_its_folders() {
-        let root = tempfile::tempdir().unwrap();
-        touch(root.path(), &["a.pem", "deep/b.pem"]);
-        assert_eq!(ids(&tree(root.path()).look_at_root().unwrap()), expected(&[("a", &["a.pem"])]));
-    }
-
-    #[test]
-    fn links_are_followed_but_not_in_circles_nor_without_end() {
-        let root = tempfile::tempdir().unwrap();
-        touch(root.path(), &["a/a.pem", "1/2/3/4/5/6/7/8/9/deep.pem"]);
-        std::os::unix::fs::symlink(root.path(), root.path().join("a/loop")).unwrap();
-        std::os::unix::fs::symlink(root.path().join("a"), root.path().join("b")).unwrap();
-        let look = tree(root.path()).look().unwrap();
-        assert_eq!(ids(&look), expected(&[("a/a", &["a.pem"]), ("b/a", &["a.pem"])]));
-        assert!(matches!(&look.left_out[..], [LeftOut::Deep { path }] if path.ends_with("8/9")));
-        assert!(tree(&root.path().join("none")).look().is_err());
-    }
 }

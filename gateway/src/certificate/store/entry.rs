@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use zeroize::Zeroize;
 
 use super::{CertificateStore, Source};
-use crate::certificate::load::{self, Identity, MAX_FILE_SIZE};
+use crate::certificate::load::{self, ChainError, Identity, MAX_FILE_SIZE};
 use crate::certificate::source::directory::Candidate;
 use crate::certificate::{Certificate, CertificateError, unix_now};
 use crate::config::{CertificateSource, Ocsp, OnDelete};
@@ -129,15 +129,34 @@ impl Drop for Wiped {
     }
 }
 
+impl Loader {
+    /// A pair that takes nobody's place. If all that is wrong with it is that it has expired it is held like one that expires
+    /// while it is live: so its clients learn what is wrong, and whoever monitors certificates does.
+    fn first(&self, files: &[Contents]) -> Result<Certificate, CertificateError> {
+        match load::certificate(&self.identity, files, unix_now()) {
+            Err(CertificateError::Chain(ChainError::Expired { .. })) => {
+                let expired = Identity { serve_expired: true, ..self.identity.clone() };
+                let certificate = load::certificate(&expired, files, unix_now())?;
+                Ok(Certificate { serve_expired: false, ..certificate })
+            }
+            loaded => loaded,
+        }
+    }
+}
+
 impl Load<Certificate> for Loader {
     fn load(&self, files: Vec<Contents>) -> LoadFuture<'_, Certificate> {
         Box::pin(async move {
             let files = Wiped(files);
-            let certificate = load::certificate(&self.identity, &files, unix_now());
-            let certificate = Arc::new(certificate.map_err(CertificateError::into_refusal)?);
             let store = self.store.upgrade();
-            if let Some(old) = store.as_ref().and_then(|store| store.by_id(&self.identity.id)) {
-                load::check_complete(&certificate, &old, &files).map_err(CertificateError::into_refusal)?;
+            let live = store.as_ref().and_then(|store| store.by_id(&self.identity.id));
+            let certificate = Arc::new(match &live {
+                None => self.first(&files).map_err(CertificateError::into_refusal)?,
+                Some(_) => load::certificate(&self.identity, &files, unix_now())
+                    .map_err(CertificateError::into_refusal)?,
+            });
+            if let Some(old) = &live {
+                load::check_complete(&certificate, old, &files).map_err(CertificateError::into_refusal)?;
             }
             drop(files);
             if let Some(store) = &store {
@@ -150,7 +169,7 @@ impl Load<Certificate> for Loader {
                 admitted.map_err(|reason| CertificateError::NotAdmitted { id, reason }.into_refusal())?;
             }
             // Last: nobody is asked about a certificate, at an address of its issuer's choice, that policies refuse.
-            if let Some(store) = self.store.upgrade() {
+            if let Some(store) = self.store.upgrade().filter(|_| !certificate.has_expired_at(unix_now())) {
                 store.stapler.adopt(&certificate, &self.source);
             }
             Ok(certificate)

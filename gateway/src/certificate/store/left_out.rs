@@ -56,7 +56,7 @@ impl Remainder {
             let text = error_chain(left_out);
             let new = || Known { severity: Severity::of(left_out), since: now, told: false };
             let mut known = before.remove(&text).unwrap_or_else(new);
-            let may_pass = matches!(left_out, LeftOut::LoneKey { .. });
+            let may_pass = matches!(left_out, LeftOut::LoneKey { .. } | LeftOut::NotTaken { .. });
             if !known.told && (!may_pass || now.duration_since(known.since) >= ALONE) {
                 known.told = true;
                 news.push(text.clone());
@@ -104,7 +104,7 @@ impl CertificateStore {
 impl Severity {
     fn of(left_out: &LeftOut) -> Self {
         match left_out {
-            LeftOut::LoneKey { .. } => Self::Warning,
+            LeftOut::LoneKey { .. } | LeftOut::NotTaken { .. } => Self::Warning,
             LeftOut::Name { .. }
             | LeftOut::LongId { .. }
             | LeftOut::Deep { .. }
@@ -123,6 +123,7 @@ impl Finding {
 fn path(left_out: &LeftOut) -> &Path {
     match left_out {
         LeftOut::LoneKey { path }
+        | LeftOut::NotTaken { path, .. }
         | LeftOut::Name { path }
         | LeftOut::LongId { path }
         | LeftOut::Deep { path }

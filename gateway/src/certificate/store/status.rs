@@ -14,6 +14,7 @@ use x509_parser::certificate::X509Certificate;
 use super::entry::{Entry, Refused};
 use super::{CertificateStore, Tally, lock};
 use crate::certificate::expiry::{Horizons, days, rfc3339};
+use crate::certificate::load::ChainError;
 use crate::certificate::{Certificate, distinguished_name, ocsp, unix_now, x509};
 use crate::telemetry::{error_chain, one_line};
 
@@ -203,8 +204,8 @@ impl CertificateStore {
         let now = unix_now();
         let judge = |id: &Arc<str>| match self.by_id(id) {
             None => Some(Unready::Missing { id: id.to_string() }),
-            Some(certificate) if certificate.not_after() < now => {
-                let when = rfc3339(certificate.not_after());
+            Some(certificate) if certificate.chain_not_after() < now => {
+                let when = rfc3339(certificate.chain_not_after());
                 Some(Unready::Expired { id: id.to_string(), when })
             }
             Some(_) => None,
@@ -279,8 +280,8 @@ impl CertificateStore {
         self.stapler.counters()
     }
 
-    /// What is worth saying about the certificates and their sources as they are, worst first. What expires is not among it: see
-    /// [`near_expiry`](Self::near_expiry).
+    /// What is worth saying about the certificates and their sources as they are, worst first. What expires, but has not, is not among it:
+    /// see [`near_expiry`](Self::near_expiry).
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for certificate in self.live().filter(|certificate| certificate.names().is_empty()) {
@@ -289,6 +290,12 @@ impl CertificateStore {
             findings.push(Finding::new(Severity::Warning, certificate.id().to_owned(), text.to_owned()));
         }
         self.find_duplicates(&mut findings);
+        let now = unix_now();
+        for entry in self.by_id.values() {
+            if let Some(text) = why_expired(&entry, &entry.fresh.current(), now) {
+                findings.push(Finding::new(Severity::Error, entry.id.to_string(), text));
+            }
+        }
         for refused in lock(&self.refused).values() {
             let (subject, text) =
                 (refused.candidate.id.to_string(), one_line(&error_chain(&*refused.reason)));
@@ -311,14 +318,17 @@ impl CertificateStore {
         findings
     }
 
-    /// The certificates that have expired or come within the widest of these horizons, the soonest first: what a running
-    /// gateway warns of from time to time, for a command that looks once.
+    /// The certificates that come within the widest of these horizons, or have expired and are served all the same, the soonest
+    /// first: what a running gateway warns of from time to time, for a command that looks once.
     pub fn near_expiry(&self, horizons: &Horizons) -> Vec<Finding> {
         let now = unix_now();
         let mut near: Vec<_> = self
             .live()
-            .filter(|certificate| horizons.reached(certificate.not_after(), now).is_some())
-            .map(|certificate| (certificate.not_after(), certificate.id().to_owned()))
+            .filter(|certificate| {
+                horizons.reached(certificate.chain_not_after(), now).is_some()
+                    && !certificate.has_expired_at(now)
+            })
+            .map(|certificate| (certificate.chain_not_after(), certificate.id().to_owned()))
             .collect();
         near.sort_unstable();
         let finding = |(not_after, id)| Finding::new(Severity::Warning, id, remaining(not_after, now));
@@ -398,7 +408,7 @@ enum Pair {
 fn live_status(entry: &Entry, certificate: Arc<Certificate>, required: bool, now: i64) -> Status {
     let error = entry.fresh.last_error();
     let state = match &error {
-        _ if certificate.not_after() < now => State::Expired,
+        _ if certificate.chain_not_after() < now => State::Expired,
         None => State::Current,
         Some(_) if entry.fresh.is_gone() => State::Gone,
         Some(_) => State::KeptLastGood,
@@ -408,10 +418,27 @@ fn live_status(entry: &Entry, certificate: Arc<Certificate>, required: bool, now
         source: entry.source.name.clone(),
         files: entry.fresh.files().to_vec(),
         state,
-        last_error: error.map(|reason| one_line(&error_chain(&*reason))),
+        last_error: error
+            .map(|reason| one_line(&error_chain(&*reason)))
+            .or_else(|| why_expired(entry, &certificate, now)),
         required,
         certificate: Some(certificate),
     }
+}
+
+/// Of one that is not served any more: in the words of a check that finds the same in files.
+fn why_expired(entry: &Entry, certificate: &Certificate, now: i64) -> Option<String> {
+    let path = entry.fresh.files().first().filter(|_| certificate.has_expired_at(now))?;
+    let end = certificate.chain_not_after();
+    Some(if end == certificate.not_after() {
+        ChainError::expired(path, end).to_string()
+    } else {
+        let when = rfc3339(end);
+        format!(
+            "an issuer's certificate in {} expired on {when}; take the issuer's current chain",
+            path.display()
+        )
+    })
 }
 
 /// `expires in 12 days, on …; renew it`, or that it has.

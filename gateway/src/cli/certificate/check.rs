@@ -179,8 +179,11 @@ fn judge_all(asked: &[Asked], accepted: Accepted, findings: &mut Vec<Finding>) -
             Err(text) => say(Severity::Error, text),
             Ok((certificate, staple)) => {
                 staple.into_iter().for_each(|text| say(Severity::Warning, text));
-                if horizons.reached(certificate.not_after(), now).is_some() {
-                    say(Severity::Warning, format!("{path} {}", remaining(certificate.not_after(), now)));
+                if horizons.reached(certificate.chain_not_after(), now).is_some() {
+                    say(
+                        Severity::Warning,
+                        format!("{path} {}", remaining(certificate.chain_not_after(), now)),
+                    );
                 }
                 if certificate.names().is_empty() {
                     say(

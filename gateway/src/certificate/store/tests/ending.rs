@@ -89,17 +89,43 @@ async fn a_certificate_that_expires_while_it_is_live_makes_way_for_the_next_best
 }
 
 #[tokio::test]
-async fn an_expired_certificate_serves_where_the_source_allows_it() {
+async fn one_that_has_expired_before_it_is_read_is_held_and_serves_only_where_the_source_allows_it() {
     let folder = tempfile::tempdir().unwrap();
-    let pair = Authority::new("Test").valid_between(&["a.example"], (2001, 1, 1), (2002, 1, 1));
+    let authority = Authority::new("Test");
+    let pair = authority.valid_between(&["a.example"], (2001, 1, 1), (2002, 1, 1));
     pair.write_as(&folder.path().join("a"));
-    let strict = open(folder.path()).await.0;
-    assert!(strict.is_empty());
+    let (strict, findings) = open(folder.path()).await;
+    let expired = strict.by_id("a").unwrap();
+    assert!(!expired.usable_by(&Modern) && expired.has_expired_for(&Modern));
+    assert_eq!(state(&strict, "a"), Some(State::Expired));
+    let told: Vec<_> = findings.iter().map(|finding| (finding.severity, &*finding.subject)).collect();
+    assert_eq!(told, [(Severity::Error, "a")], "{findings:?}");
+    assert!(findings[0].text.contains("expired on 2002-01-01"), "{findings:?}");
     let config =
         CertificateSource { serve_expired: true, ..CertificateSource::clone(&source(folder.path())) };
     let store = open_source(config).await;
     let certificate = store.by_id("a").unwrap();
     assert!(certificate.usable_by(&Modern) && !certificate.has_expired_for(&Modern));
+
+    let renewed = authority.pair(&["a.example"]);
+    renewed.write_as(&folder.path().join("a"));
+    let Ensured::Replaced(current) = strict.ensure_fresh(&expired).await else { panic!("not replaced") };
+    assert_eq!(current.fingerprint(), renewed.fingerprint());
+    assert!(current.usable_by(&Modern));
+}
+
+/// Or a copy of an old backup over a pair would end a name that is served.
+#[tokio::test]
+async fn one_that_has_expired_takes_nobodys_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test");
+    let good = authority.pair(&["a.example"]);
+    good.write_as(&folder.path().join("a"));
+    let (store, _) = open(folder.path()).await;
+    let chosen = store.by_id("a").unwrap();
+    authority.valid_between(&["a.example"], (2001, 1, 1), (2002, 1, 1)).write_as(&folder.path().join("a"));
+    assert!(matches!(store.ensure_fresh(&chosen).await, Ensured::Kept { .. }));
+    assert_eq!(store.by_id("a").unwrap().fingerprint(), good.fingerprint());
 }
 
 /// A client of TLS 1.3 that verifies ECDSA P-256.

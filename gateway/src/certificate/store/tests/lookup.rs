@@ -47,6 +47,9 @@ const ALGORITHMS: [(&SignatureAlgorithm, u16); 4] = [
     (&rcgen::PKCS_RSA_SHA256, 0x0804),
 ];
 
+/// The place of each of them: P-256, Ed25519, P-384, RSA.
+const PREFERRED: [usize; 4] = [0, 2, 1, 3];
+
 #[derive(Debug, Clone)]
 struct Issued {
     names: Vec<&'static str>,
@@ -91,10 +94,10 @@ fn expected(model: &BTreeMap<String, Issued>, query: &str) -> Vec<String> {
         let mut having: Vec<_> = model
             .iter()
             .filter(|(_, issued)| issued.names.iter().any(|name| plain(name) == wanted))
-            .map(|(id, issued)| (-issued.year, id.clone()))
+            .map(|(id, issued)| (PREFERRED[issued.algorithm], -issued.year, id.clone()))
             .collect();
         having.sort();
-        having.into_iter().map(|(_, id)| id).collect()
+        having.into_iter().map(|(.., id)| id).collect()
     };
     let mut found = having(&query);
     let is_name = query.parse::<std::net::IpAddr>().is_err();
