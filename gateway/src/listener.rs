@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::transport::{Ends, Transport};
+use crate::transport::{Ends, Transport, canonical};
 
 pub mod clients;
 pub mod proxy_header;
@@ -155,11 +155,6 @@ fn transport(
             proxy_fields: Vec::new(),
         },
     )
-}
-
-/// An IPv4 client of an IPv6 socket is an IPv4 client (RFC 4291 section 2.5.5.2).
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {

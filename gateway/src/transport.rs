@@ -34,6 +34,7 @@ pub struct Ends {
     /// From the PROXY header where there was one, else the socket's peer.
     pub client: SocketAddr,
     pub server: SocketAddr,
+    /// Whether these are the PROXY header's.
     pub proxied: bool,
     /// Type-length-value fields of a PROXY version 2 header.
     pub proxy_fields: Vec<(u8, Vec<u8>)>,
@@ -59,6 +60,11 @@ impl plugin_host::Connection for Ends {
     fn proxy_tlvs(&self) -> Vec<(u8, Vec<u8>)> {
         self.proxy_fields.clone()
     }
+}
+
+/// An IPv4 client of an IPv6 socket is an IPv4 client (RFC 4291 section 2.5.5.2), and so is one that a PROXY header writes so.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// A connection whose bytes can be looked at before they are consumed.

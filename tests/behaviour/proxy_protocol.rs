@@ -1,6 +1,6 @@
 //! The PROXY protocol: believed from trusted networks, and from nobody else.
 
-use handfast_tests::{Client, Gateway, Refusal, Scene};
+use handfast_tests::{Client, Gateway, Refusal, Scene, plugin};
 
 const TRUSTING: &str = "proxy-protocol = [\"127.0.0.0/8\"]";
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -13,6 +13,8 @@ fn the_address_in_the_header_is_the_client() {
         (b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n".to_vec(), "192.0.2.7"),
         (b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n".to_vec(), "2001:db8::7"),
         (version_2_ipv4([192, 0, 2, 8]), "192.0.2.8"),
+        // Written as an IPv6 address, and the same client to policies, upstreams and logs all the same.
+        (version_2_mapped([192, 0, 2, 9]), "192.0.2.9"),
     ];
     for (count, (header, client)) in headers.into_iter().enumerate() {
         let response = Client::new().preface(&header).get(gateway.address("main"), "a.example", "/");
@@ -20,7 +22,8 @@ fn the_address_in_the_header_is_the_client() {
         let forwarded = field(&json, "x-forwarded-for");
         assert_eq!(forwarded, [client]);
         let line = gateway.wait_for_nth(count + 1, "the connection", |line| line.is("connection"));
-        assert!(line.text("client").contains(client), "{line}");
+        let socket: std::net::SocketAddr = line.text("client").parse().expect("an address");
+        assert_eq!(socket.ip().to_string(), client);
     }
 }
 
@@ -32,6 +35,33 @@ fn a_header_without_addresses_leaves_those_of_the_socket() {
     for header in [b"PROXY UNKNOWN\r\n".to_vec(), local] {
         let response = Client::new().preface(&header).get(gateway.address("main"), "a.example", "/");
         assert_eq!(field(&response.expect("a response").json(), "x-forwarded-for"), ["127.0.0.1"]);
+    }
+}
+
+/// Once, `connection.proxied` was true for any header, and what it stood beside was the socket's address.
+#[test]
+fn a_policy_is_told_that_the_addresses_are_the_headers_only_where_they_are() {
+    let scene = Scene::new(&["a.example"]);
+    let listener = format!("{TRUSTING}\npolicies = [\"probe\"]");
+    let config = scene.config().main_listener(&listener).policy("probe", &plugin("guest-probe"), "");
+    let gateway = Gateway::start(&config);
+    let unspecified = [SIGNATURE, &[0x21, 0x00, 0, 0]].concat();
+    let local = [SIGNATURE, &[0x20, 0x11, 0, 12], &[7; 12]].concat();
+    let headers = [
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1", false),
+        (local, "127.0.0.1", false),
+        (unspecified, "127.0.0.1", false),
+        (b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n".to_vec(), "192.0.2.7", true),
+        (version_2_ipv4([192, 0, 2, 8]), "192.0.2.8", true),
+    ];
+    for (count, (header, client, proxied)) in headers.into_iter().enumerate() {
+        Client::new().preface(&header).connect(gateway.address("main"), "a.example").expect("a handshake");
+        let said = gateway.wait_for_nth(count + 1, "what the policy sees", |line| {
+            line.text("target") == "handfast::policy" && line.text("message").contains("proxied=")
+        });
+        let said = said.text("message");
+        assert!(said.contains(&format!("client={client}:")), "{said}");
+        assert!(said.contains(&format!("proxied={proxied} ")), "{said}");
     }
 }
 
@@ -89,6 +119,14 @@ fn a_header_from_anywhere_else_is_not_believed() {
     refusal.expect_err("the header is not TLS");
     let response = Client::new().get(gateway.address("main"), "a.example", "/").expect("a response");
     assert_eq!(field(&response.json(), "x-forwarded-for"), ["127.0.0.1"]);
+}
+
+/// The same over IPv6, with the addresses mapped into it (RFC 4291 section 2.5.5.2).
+fn version_2_mapped(client: [u8; 4]) -> Vec<u8> {
+    let mapped = |address: [u8; 4]| std::net::Ipv4Addr::from(address).to_ipv6_mapped().octets();
+    let ports = [4711u16.to_be_bytes(), 443u16.to_be_bytes()].concat();
+    let addresses = [&mapped(client)[..], &mapped([198, 51, 100, 1]), &ports].concat();
+    [SIGNATURE, &[0x21, 0x21, 0, 36], &addresses].concat()
 }
 
 /// PROXY, TCP over IPv4, from this address to 198.51.100.1:443.

@@ -8,7 +8,7 @@ use std::io;
 use handfast_wire::{ProxyHeader, ProxyHeaderError};
 use ipnet::IpNet;
 
-use crate::transport::{Ends, Transport};
+use crate::transport::{Ends, Transport, canonical};
 
 /// Why no PROXY header could be read.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +40,14 @@ pub async fn read(mut transport: Transport, trusted: &[IpNet]) -> Result<Transpo
     }
 }
 
-/// A header without addresses (LOCAL, UNKNOWN: health checks of the proxy itself) leaves the socket's.
+/// A header without addresses (LOCAL, UNKNOWN: health checks of the proxy itself) leaves the socket's, and whoever asks is
+/// told that they are.
 fn apply(ends: &Ends, header: ProxyHeader) -> Ends {
     Ends {
         listener: ends.listener.clone(),
-        client: header.source.unwrap_or(ends.client),
-        server: header.destination.unwrap_or(ends.server),
-        proxied: true,
+        client: header.source.map_or(ends.client, canonical),
+        server: header.destination.map_or(ends.server, canonical),
+        proxied: header.source.is_some(),
         proxy_fields: header.tlvs,
     }
 }
