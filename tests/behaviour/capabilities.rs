@@ -52,7 +52,13 @@ fn bounds_of_a_store_that_was_not_granted_are_a_mistake() {
         ("grants = [\"key-value\"]\nkey-value = { max-entries = 0 }", "between 1 and"),
         ("grants = [\"key-value\"]\nkey-value = { max-bytes = \"1KiB\" }", "between 128KiB and"),
         ("grants = [\"counter\", \"counter\"]", "granted twice"),
-        ("grants = [\"files\"]", "`counter`"),
+        ("grants = [\"files\"]", "known are `\"counter\"`"),
+        ("grants = [\"counters\"]", "did you mean `\"counter\"`?"),
+        ("grants = [\"http\"]", "write `{ http = [\"HOST\"] }`"),
+        ("grants = [{ https = [\"a.example\"] }]", "known are `\"counter\"`"),
+        ("grants = [{ http = [\"a.example\"], counter = true }]", "this table is no grant"),
+        ("grants = [5]", "expected a grant, found the number"),
+        ("grants = \"counter\"", "expected a list"),
     ] {
         fs::write(folder.path().join("handfast.toml"), config(&scene, keys).text()).expect("it is written");
         let finished = handfast(folder.path(), &["check", "-c", "handfast.toml"]);

@@ -86,6 +86,8 @@ fn without_the_grant_the_plugin_is_refused_with_the_line_to_add() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("`wasi:http/") && said.contains("which this policy was not granted"), "{said}");
     assert!(said.contains("grants = [{ http = [\"HOST\"] }]"), "the line to add: {said}");
+    let (_, said) = check("grants = [\"key-value\"]");
+    assert!(said.contains("grants = [\"key-value\", { http = [\"HOST\"] }]"), "what is there stays: {said}");
     let inspected =
         handfast(folder.path(), &["policy", "inspect", &plugin("guest-caller").to_string_lossy()]);
     assert!(inspected.stdout.contains("grants     http\n"), "{}", inspected.stdout);

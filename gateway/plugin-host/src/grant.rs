@@ -33,17 +33,25 @@ impl Grant {
     }
 }
 
-/// The line of a `[[policy]]` table that grants these.
-pub(crate) fn line(grants: &[Grant]) -> String {
-    let mut grants = grants.to_vec();
-    grants.sort_unstable();
-    grants.dedup();
-    let names = grants.iter().map(|grant| match grant {
+/// The line of a `[[policy]]` table that grants what is needed beside what is granted already, in the order in which that is
+/// written. `hosts` are those of the grant `http`.
+pub(crate) fn line(granted: &[Grant], needed: &[Grant], hosts: &[String]) -> String {
+    let mut grants = Vec::new();
+    for grant in granted.iter().chain(needed) {
+        if !grants.contains(grant) {
+            grants.push(*grant);
+        }
+    }
+    let words = grants.iter().map(|grant| match grant {
         // Which hosts is not for a component to say.
-        Grant::Http => format!("{{ {} = [\"HOST\"] }}", grant.name()),
+        Grant::Http if hosts.is_empty() => r#"{ http = ["HOST"] }"#.to_owned(),
+        Grant::Http => {
+            let hosts = hosts.iter().map(|host| format!("\"{host}\"")).collect::<Vec<_>>();
+            format!("{{ http = [{}] }}", hosts.join(", "))
+        }
         Grant::Counter | Grant::KeyValue => format!("\"{}\"", grant.name()),
     });
-    format!("grants = [{}]", names.collect::<Vec<_>>().join(", "))
+    format!("grants = [{}]", words.collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -51,12 +59,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_to_add_names_each_grant_once() {
-        assert_eq!(
-            line(&[Grant::KeyValue, Grant::Counter, Grant::KeyValue]),
-            r#"grants = ["counter", "key-value"]"#
-        );
-        assert_eq!(line(&[Grant::Http, Grant::Counter]), r#"grants = ["counter", { http = ["HOST"] }]"#);
+    fn the_line_to_add_keeps_what_is_granted_and_names_each_grant_once() {
+        use Grant::{Counter, Http, KeyValue};
+        for (granted, needed, hosts, expected) in [
+            (&[][..], &[Counter, KeyValue][..], &[][..], r#"["counter", "key-value"]"#),
+            (&[KeyValue], &[Counter, KeyValue], &[], r#"["key-value", "counter"]"#),
+            (&[Counter], &[Http], &[], r#"["counter", { http = ["HOST"] }]"#),
+            (
+                &[Http, Counter],
+                &[KeyValue],
+                &["keys.example", "http://10.0.0.7:8080"],
+                r#"[{ http = ["keys.example", "http://10.0.0.7:8080"] }, "counter", "key-value"]"#,
+            ),
+        ] {
+            let hosts = hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
+            assert_eq!(line(granted, needed, &hosts), format!("grants = {expected}"));
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// Who makes the calls of one policy.
 pub trait HttpClient: fmt::Debug + Send + Sync {
+    /// The hosts that may be called, as an operator writes them.
+    fn hosts(&self) -> Vec<String>;
+
     /// Bytes of a request's body that are taken from a guest.
     fn max_request_bytes(&self) -> usize;
 

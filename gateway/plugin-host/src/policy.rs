@@ -97,7 +97,7 @@ impl Policy {
     pub async fn new(plugin: &Plugin, settings: PolicySettings) -> Result<Self, LoadError> {
         let PolicySettings { name, config, limits, instances, grants, key_value, http } = settings;
         limits.check()?;
-        check_grants(plugin, &grants)?;
+        check_grants(plugin, &grants, http.as_deref())?;
         if config.len() > CONFIG_BYTES {
             return Err(LoadError::ConfigTooLarge { size: config.len(), most: CONFIG_BYTES });
         }
@@ -382,9 +382,10 @@ impl Drop for Lease {
     }
 }
 
-fn check_grants(plugin: &Plugin, grants: &[Grant]) -> Result<(), LoadError> {
+fn check_grants(plugin: &Plugin, grants: &[Grant], http: Option<&dyn HttpClient>) -> Result<(), LoadError> {
     let missing = |import: &&String| needed_grant(import).is_some_and(|grant| !grants.contains(&grant));
     let Some(import) = plugin.imports().iter().find(missing) else { return Ok(()) };
-    let all = [grants, plugin.grants()].concat();
-    Err(LoadError::NotGranted { import: import.clone(), line: grant::line(&all) })
+    let hosts = http.map(HttpClient::hosts).unwrap_or_default();
+    let line = grant::line(grants, plugin.grants(), &hosts);
+    Err(LoadError::NotGranted { import: import.clone(), line })
 }

@@ -13,10 +13,12 @@ use toml::Spanned;
 use super::error::{ConfigError, suggest};
 use super::{Freshness, NameRule, Ocsp, OnDelete, Protocol};
 
+mod grant;
 mod outgoing_http;
 mod quantity;
 mod resolve;
 
+use grant::GrantWord;
 use outgoing_http::OutgoingHttpTable;
 use quantity::{Bytes, Span, Wait};
 
@@ -280,14 +282,6 @@ struct PolicyTable {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum GrantWord {
-    Counter,
-    KeyValue,
-    Http(Vec<Spanned<String>>),
-}
-
-#[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct KeyValueTable {
     #[serde(default = "hundred_thousand")]
@@ -465,6 +459,7 @@ fn in_toml(expected: &str) -> (&str, Option<&'static str>) {
         }
         "socket address" => ("an address and a port", Some(ADDRESS_HINT)),
         "a map" => ("a table", None),
+        "a grant" => (expected, Some(grant::KNOWN)),
         _ if expected.starts_with("struct ") => ("a table", Some("write `[name]` and its keys below it")),
         _ => (expected, None),
     }

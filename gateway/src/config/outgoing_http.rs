@@ -63,6 +63,12 @@ impl AllowedHost {
     pub fn default_port(secure: bool) -> u16 {
         if secure { 443 } else { 80 }
     }
+
+    /// As the list of a grant has it: `https` goes without saying.
+    pub fn written(&self) -> String {
+        let shown = self.to_string();
+        shown.strip_prefix("https://").map_or_else(|| shown.clone(), str::to_owned)
+    }
 }
 
 impl fmt::Display for AllowedHost {

@@ -148,6 +148,10 @@ impl fmt::Debug for Client {
 }
 
 impl HttpClient for Client {
+    fn hosts(&self) -> Vec<String> {
+        self.shared.settings.hosts.iter().map(|host| host.written()).collect()
+    }
+
     fn max_request_bytes(&self) -> usize {
         self.shared.settings.max_request_bytes
     }
@@ -307,7 +311,14 @@ impl Shared {
             let scheme = if request.secure { "https" } else { "http" };
             let url = format!("{scheme}://{}", request.authority.escape_debug());
             let (policy, url) = (self.policy.as_str(), Excerpt(&url).to_string());
-            let hint = "a host that it may call stands in the list of the policy's grant `http`";
+            let hint = match error {
+                HttpError::NotAllowed => {
+                    "a host that it may call stands in the list of the policy's grant `http`"
+                }
+                _ => {
+                    "the policy makes a URL of which host or path are none: it must escape what clients write into it"
+                }
+            };
             warn!(policy, url, error = %error, suppressed, hint, "policy's outgoing HTTP refused");
         }
     }

@@ -601,6 +601,10 @@ mod tests {
     struct Client(Mutex<Option<oneshot::Receiver<()>>>);
 
     impl HttpClient for Client {
+        fn hosts(&self) -> Vec<String> {
+            Vec::new()
+        }
+
         fn max_request_bytes(&self) -> usize {
             0
         }

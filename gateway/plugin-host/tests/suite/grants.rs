@@ -61,7 +61,7 @@ async fn an_import_without_its_grant_is_refused_with_the_line_to_add() {
     let host = host();
     for (bytes, grants, line) in [
         (&counting, &[][..], r#"grants = ["counter"]"#),
-        (&counting, &[Grant::KeyValue][..], r#"grants = ["counter", "key-value"]"#),
+        (&counting, &[Grant::KeyValue][..], r#"grants = ["key-value", "counter"]"#),
         (&both, &[][..], r#"grants = ["counter", "key-value"]"#),
     ] {
         let plugin = host.load("under-test", bytes).unwrap();

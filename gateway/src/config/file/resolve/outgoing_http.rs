@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::Context;
 use crate::config::error::ConfigError;
-use crate::config::file::GrantWord;
+use crate::config::file::grant::GrantWord;
 use crate::config::file::outgoing_http::OutgoingHttpTable;
 use crate::config::file::quantity::{Bytes, Wait};
 use crate::config::{AllowedHost, HostPattern, OutgoingHttp};
@@ -26,7 +26,7 @@ impl Context<'_> {
     ) -> Result<Option<OutgoingHttp>, ConfigError> {
         let granted = grants.iter().find_map(|grant| match grant.get_ref() {
             GrantWord::Http(hosts) => Some((grant.span(), hosts)),
-            GrantWord::Counter | GrantWord::KeyValue => None,
+            _ => None,
         });
         let Some((span, hosts)) = granted else {
             return match table {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::Context;
-use crate::config::error::ConfigError;
-use crate::config::file::{GrantWord, InstancesWord, KeyValueTable, OnErrorWord, PolicyTable, quantity};
+use crate::config::error::{ConfigError, nearest};
+use crate::config::file::grant::{self, GrantWord};
+use crate::config::file::{InstancesWord, KeyValueTable, OnErrorWord, PolicyTable, quantity};
 use crate::config::{EMBEDDED_POLICY, Grant, Instances, KeyValue, LISTENER_RULES, OnError, Policy};
 
 impl Context<'_> {
@@ -91,6 +92,20 @@ impl Context<'_> {
                 GrantWord::Counter => Grant::Counter,
                 GrantWord::KeyValue => Grant::KeyValue,
                 GrantWord::Http(_) => Grant::Http,
+                GrantWord::HttpWithoutHosts => {
+                    return Err(self.at(word.span(), "the grant `http` does not say to which hosts", grant::HTTP));
+                }
+                GrantWord::NoSuchTable => {
+                    return Err(self.at(word.span(), "this table is no grant", grant::KNOWN));
+                }
+                GrantWord::Unknown(name) => {
+                    let hint = match nearest(name, ["counter", "key-value", "http"]) {
+                        Some("http") => grant::HTTP.to_owned(),
+                        Some(nearest) => format!("did you mean `\"{nearest}\"`?"),
+                        None => grant::KNOWN.to_owned(),
+                    };
+                    return Err(self.at(word.span(), format!("unknown grant `{name}`"), hint));
+                }
             };
             if grants.contains(&grant) {
                 return Err(self.at(word.span(), "this is granted twice", "name each grant once"));
