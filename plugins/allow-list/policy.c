@@ -218,7 +218,10 @@ HANDFAST_CONFIGURE(config) {
     const rules *allow = &settings.allow;
     if (!allow->present && !settings.deny.present) {
         return handfast_failed(
-            HANDFAST_TEXT("`allow` and `deny` are missing: write allow = { networks = [\"192.0.2.0/24\"] }")
+            HANDFAST_TEXT(
+                "there is nothing in `allow` nor in `deny`, and so nobody to judge: write "
+                "allow = { networks = [\"192.0.2.0/24\"] }"
+            )
         );
     }
     bool nobody = is_empty(allow->names) || is_empty(allow->ja4) || is_empty(settings.only_for)

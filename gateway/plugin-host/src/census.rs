@@ -11,6 +11,8 @@ use crate::error::LoadError;
 const FUNCTIONS: u64 = 40_000;
 /// Types, imports, exports, globals, segments, aliases and whatever else a section counts.
 const ITEMS: u64 = 100_000;
+/// Imports of one component, which the compiler's parser has as its instances, and of those no more.
+const IMPORTS: u64 = 1_000;
 /// Core modules. CPython with its libraries has 38.
 const MODULES: u64 = 200;
 /// Components within components.
@@ -22,6 +24,7 @@ pub(crate) fn check(component: &[u8]) -> Result<(), LoadError> {
     census.count(component, 0);
     for (what, count, most) in [
         ("functions", census.functions, FUNCTIONS),
+        ("imports", census.imports, IMPORTS),
         ("core modules", census.modules, MODULES),
         ("types, imports, exports and other items", census.items, ITEMS),
         ("levels of components in components", census.depth, DEPTH as u64),
@@ -36,6 +39,8 @@ pub(crate) fn check(component: &[u8]) -> Result<(), LoadError> {
 #[derive(Default)]
 struct Census {
     functions: u64,
+    /// Of the component that has most.
+    imports: u64,
     items: u64,
     modules: u64,
     depth: u64,
@@ -44,6 +49,7 @@ struct Census {
 // Sections of components (component model, Binary.md) that hold what a census is taken of.
 const CORE_MODULE: u8 = 1;
 const COMPONENT: u8 = 4;
+const IMPORT: u8 = 10;
 // Sections of core modules that do not begin with a count of things: custom, start.
 const CUSTOM: u8 = 0;
 const START: u8 = 8;
@@ -62,6 +68,7 @@ impl Census {
         let Some((preamble, mut rest)) = bytes.split_at_checked(8) else { return };
         let is_module = preamble.get(6..) == Some(&[0, 0]);
         self.modules += u64::from(is_module);
+        let mut imports = 0_u64;
         while let Some((section, body)) = rest.split_first() {
             let Some((length, body)) = leb128(body) else { return };
             let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -74,6 +81,10 @@ impl Census {
                 FUNCTION if is_module => self.functions = self.functions.saturating_add(first(body)),
                 _ => self.items = self.items.saturating_add(first(body)),
             }
+            if *section == IMPORT && !is_module {
+                imports = imports.saturating_add(first(body));
+            }
+            self.imports = self.imports.max(imports);
         }
     }
 }
@@ -117,6 +128,12 @@ mod tests {
         assert!(refused(&many("(core module)", 201)).unwrap().contains("201 core modules"));
         let globals = "(global i32 (i32.const 0))".repeat(100_001);
         assert!(refused(&format!("(component (core module {globals}))")).unwrap().contains("100001 types"));
+        let imports = |number: usize| {
+            let import = |at| format!("(import \"a:b/c{at}\" (instance))");
+            format!("(component {})", (0..number).map(import).collect::<String>())
+        };
+        assert!(refused(&imports(1_000)).is_none());
+        assert!(refused(&imports(1_001)).unwrap().contains("1001 imports; at most 1000"));
         let nested = |depth| format!("{}{}", "(component ".repeat(depth), ")".repeat(depth));
         assert!(refused(&nested(9)).is_none() && refused(&nested(10)).unwrap().contains("levels"));
     }

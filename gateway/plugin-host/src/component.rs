@@ -71,7 +71,7 @@ impl<'a> Binary<'a> {
             Cow::Borrowed(bytes)
         } else if is_text(bytes) {
             if size > MAX_TEXT {
-                return Err(LoadError::TooLarge { size, most: MAX_TEXT });
+                return Err(LoadError::TextTooLarge { size, most: MAX_TEXT });
             }
             wat::parse_bytes(bytes).map_err(|error| LoadError::Text(error.into()))?
         } else {
@@ -91,6 +91,11 @@ impl<'a> Binary<'a> {
 }
 
 impl Inspection {
+    /// Whether an import is a language runtime's, for which the gateway stands in without being asked.
+    pub fn is_stub(import: &str) -> bool {
+        wasi::stands_in_for(import)
+    }
+
     pub(crate) fn of(engine: &Engine, component: &Component, binary: &Binary<'_>) -> Self {
         let types = component.component_type();
         let imports = types.imports(engine).map(|(name, _)| name.to_owned()).collect::<Vec<_>>();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
 
+use crate::limits::HOST_CALL_BYTES;
 use crate::text::printable;
 
 type Source = Box<dyn StdError + Send + Sync>;
@@ -35,6 +36,11 @@ pub enum HostError {
 pub enum LoadError {
     #[error("the component has {size} bytes; at most {most} are loaded")]
     TooLarge { size: usize, most: usize },
+    #[error(
+        "the component has {size} bytes of text, and as text at most {most} are loaded, since it is for tests and \
+         demonstrations: make the binary of it, with `wasm-tools parse` for example"
+    )]
+    TextTooLarge { size: usize, most: usize },
     #[error("this is not WebAssembly: it begins with neither `\\0asm` nor text format")]
     NotWasm,
     #[error("the WebAssembly text does not parse")]
@@ -61,6 +67,11 @@ pub enum LoadError {
     CompilerFailed { status: String, said: String },
     #[error("the component is damaged, cut off, or needs WebAssembly features that policies do not have")]
     Invalid(#[source] Source),
+    #[error(
+        "the component is larger than an instance of a policy may be: 64 MiB for each memory, and a bound on how many memories, \
+         tables and modules it is made of"
+    )]
+    DoesNotFit(#[source] Source),
     #[error(
         "the component exports no hook: a policy exports one of `handfast:policy/select`, `/validate`, `/admit` \
          (version {supported}); this one exports {}",
@@ -108,6 +119,11 @@ pub enum LoadError {
     NoReuse,
     #[error("the configuration has {size} bytes of JSON; a policy gets at most {most}")]
     ConfigTooLarge { size: usize, most: usize },
+    #[error(
+        "its [[policy]] table has a `config`, and the component exports no `configure` to be told of it: take `config` out of \
+         the table, or name a plugin that reads it"
+    )]
+    NoConfigure,
     #[error("the policy refuses its configuration: {0}")]
     Configuration(String),
     #[error("the policy does not start")]
@@ -125,6 +141,11 @@ pub enum CallError {
     Trap(Box<Trap>),
     #[error("the policy wanted more than its {limit} bytes of memory")]
     Memory { limit: usize },
+    #[error(
+        "the policies' instances have all their memory: {most} bytes together, of which those of one policy have at most half \
+         (`max-policy-memory` in [gateway])"
+    )]
+    NoRoom { most: usize },
     #[error("the policy made more than its {limit} calls of imported functions")]
     HostCalls { limit: u32 },
     #[error("the policy's answer is invalid: {0}")]
@@ -144,7 +165,7 @@ impl CallError {
             Self::Memory { .. } => "memory",
             Self::HostCalls { .. } => "host-calls",
             Self::InvalidVerdict(_) => "invalid-verdict",
-            Self::Busy(_) => "busy",
+            Self::Busy(_) | Self::NoRoom { .. } => "busy",
             Self::Configure(_) => "configure",
         }
     }
@@ -226,11 +247,22 @@ pub(crate) fn call_error(
 
     let message = match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
+        None => in_our_words(error.root_cause().to_string()),
     };
     let message = message.strip_prefix("wasm trap: ").unwrap_or(&message);
     let frames = error.downcast_ref::<WasmBacktrace>().map_or_else(Vec::new, frames);
     CallError::Trap(Box::new(Trap { message: printable(message, 512), frames, said }))
+}
+
+/// wasmtime's words for a bound that we set speak of its means, and do not say how much it is. Its error has no public type.
+fn in_our_words(message: String) -> String {
+    if message.contains("fuel allocated for hostcalls") {
+        return format!(
+            "more than {HOST_CALL_BYTES} bytes go from the policy to the gateway at once: as the arguments of an imported \
+             function, or as a verdict"
+        );
+    }
+    message
 }
 
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {

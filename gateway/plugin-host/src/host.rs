@@ -125,11 +125,15 @@ impl Host {
         Ok(plugin)
     }
 
-    /// What `handfast policy inspect` prints. Compiles the component, and runs nothing of it.
+    /// What `handfast policy inspect` prints. Compiles and links the component, and runs nothing of it.
     pub fn inspect(&self, bytes: &[u8]) -> Result<Inspection, LoadError> {
         let binary = Binary::parse(bytes, self.shared.max_component)?;
         let (component, _) = self.component(self.shared.compiler.as_ref(), &binary)?;
-        Ok(Inspection::of(self.engine(), &component, &binary))
+        let mut inspection = Inspection::of(self.engine(), &component, &binary);
+        if inspection.refused.is_none() {
+            inspection.refused = Plugin::check(&self.shared.linker, &component, &inspection).err();
+        }
+        Ok(inspection)
     }
 
     /// Whether [`load`](Self::load) would find this component compiled.
@@ -174,6 +178,12 @@ impl Host {
             Some(compiler) => compiler.compile(&binary.bytes)?,
             None => engine.precompile_component(&binary.bytes).map_err(invalid)?,
         };
+        // SAFETY: the image must be what this engine's compiler wrote: it was written just now, by this process or by
+        // its own program, and has lain in this process's memory since. Version and configuration are checked by
+        // wasmtime.
+        let component = unsafe { Component::deserialize(engine, &image) };
+        // What does not load, since the pool has no room for one like it, is not kept either.
+        let component = component.map_err(|error| LoadError::DoesNotFit(error.into()))?;
         if let Some((cache, key)) = &cache {
             match cache.store(key, &image) {
                 // Mapped from the file, it takes no memory that the kernel cannot have back.
@@ -187,10 +197,6 @@ impl Host {
                 }
             }
         }
-        // SAFETY: the image must be what this engine's compiler wrote: it was written just now, by this process or by
-        // its own program, and has lain in this process's memory since. Version and configuration are checked by
-        // wasmtime.
-        let component = unsafe { Component::deserialize(engine, &image) }.map_err(invalid)?;
         Ok((component, false))
     }
 }

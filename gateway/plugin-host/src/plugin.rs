@@ -76,7 +76,17 @@ impl Plugin {
         if let Some(refused) = inspection.refused.take() {
             return Err(refused);
         }
-        let linked = link(linker, component, &inspection)
+        let (linked, exports) = Self::check(linker, component, &inspection)?;
+        Ok(Self { shared: Arc::new(Shared { linked, exports, inspection, host: host.clone() }) })
+    }
+
+    /// What is imported is there, and so are the functions of the hooks. Their types are compared in the first instance.
+    pub(crate) fn check(
+        linker: &Linker<State>,
+        component: &Component,
+        inspection: &Inspection,
+    ) -> Result<(InstancePre<State>, Exports), LoadError> {
+        let linked = link(linker, component, inspection)
             .map_err(|error| LoadError::ImportType { supported: SUPPORTED, source: error.into() })?;
         let hooks = inspection.hooks;
         let exports = Exports {
@@ -85,7 +95,7 @@ impl Plugin {
             admit: found(hooks.admit, "admit", || admit::GuestIndices::new(&linked))?,
             configure: found(hooks.configure, "configure", || configure::GuestIndices::new(&linked))?,
         };
-        Ok(Self { shared: Arc::new(Shared { linked, exports, inspection, host: host.clone() }) })
+        Ok((linked, exports))
     }
 
     pub(crate) fn host(&self) -> &Host {

@@ -61,11 +61,11 @@ impl Decision {
     pub(crate) fn from_guest(decision: select::Decision) -> Result<Self, CallError> {
         let verdict = match decision.verdict {
             select::Verdict::Pass => Verdict::Pass,
-            select::Verdict::Certificate(id) => Verdict::Certificate(bounded("certificate id", id)?),
+            select::Verdict::Certificate(id) => Verdict::Certificate(bounded("a certificate id", id)?),
             select::Verdict::Reject(alert) => Verdict::Reject(code_point(alert)?),
             select::Verdict::Drop => Verdict::Drop,
             select::Verdict::Passthrough(upstream) => {
-                Verdict::Passthrough(bounded("upstream name", upstream)?)
+                Verdict::Passthrough(bounded("an upstream name", upstream)?)
             }
         };
         Ok(Self { verdict, reason: decision.reason.map(reason) })
@@ -121,7 +121,7 @@ pub(crate) fn reason(text: String) -> String {
 
 fn bounded(what: &str, text: String) -> Result<String, CallError> {
     if text.is_empty() || text.len() > NAME_BYTES {
-        return invalid(format!("a {what} of {} bytes; it has 1 to 1,024", text.len()));
+        return invalid(format!("{what} of {} bytes; it has 1 to 1,024", text.len()));
     }
     Ok(text)
 }

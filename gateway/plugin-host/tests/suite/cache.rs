@@ -56,6 +56,17 @@ async fn an_image_of_another_host_runs_in_one_with_a_pool_of_another_size() {
     crate::views::select(&policy).await.unwrap();
 }
 
+/// Once it was: found unusable, with a warning, at each start, and compiled again.
+#[test]
+fn what_no_instance_has_room_for_is_not_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let huge = b"(component (core module $m (memory 65536)) (core instance (instantiate $m))
+        (instance $it) (export \"handfast:policy/select@1.0.0\" (instance $it)))";
+    let Err(error) = host(directory.path()).load("under-test", huge) else { panic!("it was loaded") };
+    assert!(matches!(error, handfast_plugin_host::LoadError::DoesNotFit(_)), "{error}");
+    assert!(images(directory.path()).is_empty());
+}
+
 #[test]
 fn a_damaged_image_is_compiled_anew() {
     let directory = tempfile::tempdir().unwrap();

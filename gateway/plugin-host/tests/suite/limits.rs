@@ -173,7 +173,7 @@ async fn a_huge_string_is_refused_before_it_is_copied() {
         .replacen("\"memory\") 1)", "\"memory\") 64)", 1);
     let error =
         select(&policy(&component(&["select"], &module), settings()).await.unwrap()).await.unwrap_err();
-    assert!(error.to_string().contains("fuel"), "{error}");
+    assert!(error.to_string().contains("more than 1048576 bytes go from the policy"), "{error}");
 }
 
 #[tokio::test]
@@ -308,7 +308,7 @@ async fn tables_are_bounded_from_the_start_and_as_they_grow() {
     let Err(error) = policy(&component(&["select"], &module), settings()).await else {
         panic!("it was accepted")
     };
-    assert!(matches!(error, LoadError::Start(_) | LoadError::Invalid(_)), "{error}");
+    assert!(matches!(error, LoadError::Start(_) | LoadError::DoesNotFit(_)), "{error}");
     assert!(with_table(20_001, "").await.is_err());
 }
 
@@ -334,6 +334,10 @@ fn what_a_component_is_made_of_is_bounded_before_anything_of_it_runs() {
     ] {
         let instances = "(core instance (instantiate $m))".repeat(instances);
         let refused = refusal(&format!("(core module $m {module}) {instances}"));
+        assert!(
+            refused.starts_with("the component is larger than an instance of a policy may be"),
+            "{refused}"
+        );
         assert!(refused.contains(expected), "{module}: {refused}");
     }
     let refused = refusal(&"(core module)".repeat(201));
