@@ -83,7 +83,6 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io::ErrorKind::NotFound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -91,7 +90,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -100,11 +98,14 @@ pub mod file;
 pub mod folder;
 pub mod single_flight;
 
+mod judgement;
+
 pub use file::{Contents, FileIdentity, Files, ReadError};
 pub use folder::Folders;
 pub use single_flight::SingleFlight;
 
-use file::{Reading, Seen, Watched};
+use file::{Seen, Watched};
+use judgement::{Failure, judge, judge_blocking, read_on};
 
 /// How long a reload goes on watching files that were refused, in case an update is half done. Scripts take 1 to 50 ms
 /// between the two files of a pair; 270 ms were seen where the disk's journal made the second rename wait.
@@ -115,9 +116,6 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Longer than a tick of the clock that files are stamped with (10 ms at the least frequency kernels are built with).
 const TICK: Duration = Duration::from_millis(12);
-
-/// How soon a failure that has nothing to do with the files' content (no file descriptors left) is tried again.
-const PASSING: Duration = Duration::from_secs(1);
 
 /// Why a value could not be made from its files.
 pub type Reason = Arc<dyn Error + Send + Sync>;
@@ -225,15 +223,6 @@ impl Rest {
     fn set(&self, number: u64, watched: Watched) {
         self.0.store(number << u16::BITS | u64::from(watched.0), Ordering::Relaxed);
     }
-}
-
-#[derive(Clone)]
-struct Failure {
-    reason: Reason,
-    /// `None` if the files could not even be read.
-    digest: Option<[u8; 32]>,
-    retry: Option<Duration>,
-    gone: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -598,15 +587,6 @@ impl<T> State<T> {
     }
 }
 
-impl Failure {
-    fn outcome(&self) -> Outcome {
-        match self.gone {
-            true => Outcome::Gone(self.reason.clone()),
-            false => Outcome::KeptLastGood(self.reason.clone()),
-        }
-    }
-}
-
 impl Doubt {
     fn holds(self) -> bool {
         match self {
@@ -644,70 +624,6 @@ impl fmt::Debug for NotLoaded {
     }
 }
 
-async fn read_on(background: &Handle, files: &Files, limit: usize) -> Reading {
-    let owned = files.clone();
-    let reading = background.spawn_blocking(move || file::read_together(&owned, limit)).await;
-    reading.unwrap_or_else(|_ended| Reading::none(files))
-}
-
-/// Makes a value from what was read, unless `known` has the answer for contents of that digest.
-async fn judge<T: Send + Sync + 'static>(
-    loader: &Arc<dyn Load<T>>,
-    background: &Handle,
-    files: &Files,
-    reading: Reading,
-    known: impl FnOnce(&[u8; 32]) -> Option<Result<Arc<T>, Failure>>,
-) -> Result<(Arc<T>, [u8; 32]), Failure> {
-    let gone = files.is_gone(&reading.seen);
-    let (contents, digest) = unpack(reading, gone)?;
-    if let Some(answer) = known(&digest) {
-        return answer.map(|value| (value, digest));
-    }
-    // In a task of its own, so that a loader that panics refuses these files and nothing else.
-    let task = loader.clone();
-    let loaded = background.spawn(async move { task.load(contents).await }).await;
-    verdict(loaded.unwrap_or_else(|_panicked| Err(panicked())), digest, gone)
-}
-
-/// The same on this thread, with nothing known.
-fn judge_blocking<T: Send + Sync + 'static>(
-    loader: &Arc<dyn Load<T>>,
-    background: &Handle,
-    files: &Files,
-    reading: Reading,
-) -> Result<(Arc<T>, [u8; 32]), Failure> {
-    let gone = files.is_gone(&reading.seen);
-    let (contents, digest) = unpack(reading, gone)?;
-    // The loader's state is behind locks that outlive a panic, as it would be in a task.
-    let load = AssertUnwindSafe(|| background.block_on(loader.load(contents)));
-    let loaded = catch_unwind(load).unwrap_or_else(|_panicked| Err(panicked()));
-    verdict(loaded, digest, gone)
-}
-
-fn unpack(reading: Reading, gone: bool) -> Result<(Vec<Contents>, [u8; 32]), Failure> {
-    let contents = reading.contents.map_err(|error| {
-        let retry = error.is_passing().then_some(PASSING);
-        Failure { reason: Arc::new(error), digest: None, retry, gone }
-    })?;
-    let digest = digest(&contents);
-    Ok((contents, digest))
-}
-
-fn verdict<T>(
-    loaded: Result<Arc<T>, Refusal>,
-    digest: [u8; 32],
-    gone: bool,
-) -> Result<(Arc<T>, [u8; 32]), Failure> {
-    match loaded {
-        Ok(value) => Ok((value, digest)),
-        Err(Refusal { reason, retry }) => Err(Failure { reason, digest: Some(digest), retry, gone }),
-    }
-}
-
-fn panicked() -> Refusal {
-    Refusal { reason: Arc::new(Panicked), retry: Some(PASSING) }
-}
-
 fn doubt(settled: bool, failure: Option<&Failure>) -> Doubt {
     match failure.and_then(|failure| failure.retry) {
         // A retry outranks an unsettled reading: what failed for want of file descriptors would fail in a tight loop.
@@ -716,23 +632,6 @@ fn doubt(settled: bool, failure: Option<&Failure>) -> Doubt {
         None => Doubt::Always,
     }
 }
-
-fn digest(contents: &[Contents]) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    for file in contents {
-        // Which of the optional files it is.
-        digest.update(file.path.as_os_str().as_encoded_bytes());
-        digest.update([0, u8::from(file.trouble.is_some())]);
-        digest.update(file.mode.to_le_bytes());
-        digest.update(file.bytes.len().to_le_bytes());
-        digest.update(&file.bytes);
-    }
-    digest.finalize().into()
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the loader failed unexpectedly on these files; the log has the place: please report it")]
-struct Panicked;
 
 #[cfg(test)]
 pub(crate) mod tests;

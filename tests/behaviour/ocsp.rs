@@ -123,6 +123,66 @@ fn a_revoked_certificate_loses_its_staple_and_is_reported() {
     assert_eq!((line.text("staple"), place.staple(address)), ("revoked", None));
 }
 
+/// Once, the gateway stapled such a file again after a restart, as long as the responder did not answer.
+#[test]
+fn a_revocation_outlives_a_restart_with_an_older_file_and_no_responder() {
+    let place = Place::new();
+    let responder = Responder::start(&place.authority, Statement::revoked());
+    let pair = place.put(Leaf::server(&["a.example"]).responder(&responder.url()));
+    let state = TempDir::new().expect("a scratch folder");
+    let config = place.config("fetch").state_directory(state.path());
+    let gateway = Gateway::start(&config);
+    gateway.wait_for("the revocation", |line| line.is("OCSP staple not fetched"));
+    drop(gateway);
+    responder.go_down();
+    place.certificates.put_ocsp("a", &Statement::lasting(7000, 7200).about(&pair, &place.authority));
+    let gateway = Gateway::start(&config);
+    assert_eq!(place.staple(gateway.address("main")), None);
+    let line = gateway.wait_for("the revocation", |line| line.is("OCSP staple not fetched"));
+    assert_eq!(line.text("staple"), "revoked", "{line}");
+}
+
+/// Once, nothing was said about them.
+#[test]
+fn a_file_that_cannot_be_read_is_reported_once_and_the_last_good_staple_stays() {
+    let place = Place::new();
+    let pair = place.put(Leaf::server(&["a.example"]));
+    let good = Statement::default().about(&pair, &place.authority);
+    place.certificates.put_ocsp("a", &good);
+    let gateway = place.start("files");
+    let address = gateway.address("main");
+    let staple = place.staple(address);
+    assert!(staple.is_some());
+    let path = place.certificates.path().join("a.ocsp");
+    // In an order in which each is another reason than the one before.
+    let troubles: [(&str, &dyn Fn()); 3] = [
+        ("a directory", &|| std::fs::create_dir(&path).expect("a folder")),
+        ("too large", &|| place.certificates.put_ocsp("a", &vec![0; (64 << 10) + 1])),
+        ("a FIFO", &|| {
+            let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo runs");
+            assert!(made.success());
+        }),
+    ];
+    for (index, (what, put)) in troubles.iter().enumerate() {
+        if path.is_dir() {
+            std::fs::remove_dir(&path).expect("the folder goes");
+        } else {
+            std::fs::remove_file(&path).expect("the file goes");
+        }
+        put();
+        for _ in 0..3 {
+            assert_eq!(place.staple(address), staple, "{what}");
+        }
+        let line = gateway.wait_for_nth(index + 1, what, |line| line.is("OCSP file not used"));
+        assert!(line.text("error").contains("a.ocsp"), "{line}");
+    }
+    // The next line after all of those is of the next failure: each was told once.
+    place.certificates.put_ocsp("a", b"garbage");
+    assert_eq!(place.staple(address), staple);
+    let line = gateway.wait_for_nth(4, "garbage", |line| line.is("OCSP file not used"));
+    assert!(line.text("error").contains("not an OCSP response"), "{line}");
+}
+
 #[test]
 fn a_staple_is_fetched_refreshed_and_kept_while_the_responder_is_down() {
     let place = Place::new();

@@ -163,11 +163,13 @@ fn is_responders(address: IpAddr) -> bool {
     let is_none = match address {
         IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
         IpAddr::V6(address) => match address.segments() {
-            // NAT64 (RFC 6052 section 2.1): the IPv4 address at the end.
-            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            // With an IPv4 address in it: NAT64 (RFC 6052 section 2.1) and 6to4 (RFC 3056 section 2).
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
                 let bits = u32::from(high) << 16 | u32::from(low);
                 return is_responders(Ipv4Addr::from_bits(bits).into());
             }
+            // The local NAT64 prefix (RFC 8215): where in it the IPv4 address is, only the network's operator knows.
+            [0x64, 0xff9b, 1, ..] => true,
             _ => address.is_unicast_link_local(),
         },
     };

@@ -8,7 +8,7 @@ use crate::certificate::ocsp::test_responder::{
     Answer, Authority, Leaf, Responder as Server, certificate, http, names_responder, source, tls_features,
 };
 
-fn adopted(stapler: &Stapler, leaf: &Leaf, file: Option<&[u8]>, mode: Ocsp) -> Arc<Certificate> {
+pub(super) fn adopted(stapler: &Stapler, leaf: &Leaf, file: Option<&[u8]>, mode: Ocsp) -> Arc<Certificate> {
     let certificate = certificate(leaf, file);
     stapler.adopt(&certificate, &source("files", mode));
     certificate
@@ -18,7 +18,7 @@ fn stapled(certificate: &Certificate) -> Option<Vec<u8>> {
     certificate.staple().map(|staple| staple.der().to_vec())
 }
 
-fn stapler(state: Option<&TempDir>) -> Stapler {
+pub(super) fn stapler(state: Option<&TempDir>) -> Stapler {
     started(Settings::default(), state)
 }
 
@@ -33,7 +33,7 @@ fn signed(answer: &Answer, leaf: &Leaf, authority: &Authority) -> Vec<u8> {
 }
 
 /// A certificate that names a responder, which answers `good` (and may be told otherwise).
-async fn served(authority: &Authority, answer: &Answer) -> (Server, Leaf, Vec<u8>) {
+pub(super) async fn served(authority: &Authority, answer: &Answer) -> (Server, Leaf, Vec<u8>) {
     let server = Server::start(Vec::new()).await;
     let leaf = authority.leaf(4711, vec![names_responder(&server.url())]);
     let response = signed(answer, &leaf, authority);
@@ -42,7 +42,7 @@ async fn served(authority: &Authority, answer: &Answer) -> (Server, Leaf, Vec<u8
 }
 
 /// Asks for a state until it is there.
-async fn until(what: &str, state: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, state: impl Fn() -> bool) {
     let mut ticks = tokio::time::interval(Duration::from_millis(2));
     for _ in 0..10_000 {
         ticks.tick().await;
@@ -299,45 +299,6 @@ async fn a_source_with_many_certificates_does_not_hold_up_the_others() {
     stapler.adopt(&other, &source("few", Ocsp::Fetch));
     until("the staple of the other", || other.staple().is_some()).await;
     assert!(stapler.counters().failed <= 20, "{:?} of {}", stapler.counters(), many.len());
-}
-
-#[tokio::test]
-async fn certificates_that_are_gone_drop_out_of_the_queue() {
-    let authority = Authority::new("Issuer");
-    let shared = stapler(None).shared.clone();
-    let mut task = Task::new(shared);
-    let stapler = stapler(None);
-    for serial in 0..10 {
-        let leaf = authority.leaf(serial, vec![names_responder("http://127.0.0.1:9/")]);
-        let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
-        let (certificate, source) = (Arc::downgrade(&certificate), source("files", Ocsp::Fetch));
-        task.push(Instant::now(), Followed { certificate, source, fetch: true });
-    }
-    task.line_up();
-    task.begin_waiting();
-    assert_eq!((task.queue.len(), task.running.len()), (0, 0));
-    assert!(task.waiting.take().is_none());
-}
-
-/// Once, all of them were looked at in one go, while nothing else was.
-#[tokio::test]
-async fn those_who_take_no_place_are_looked_at_in_portions_and_hold_up_nobody() {
-    let authority = Authority::new("Issuer");
-    let (_server, leaf, _) = served(&authority, &Answer::good(unix_now())).await;
-    let stapler = Stapler::new(None);
-    let certificate = adopted(&stapler, &leaf, None, Ocsp::Fetch);
-    let of = |certificate| Followed { certificate, source: source("files", Ocsp::Fetch), fetch: true };
-    let mut task = Task::new(stapler.shared.clone());
-    for _ in 0..2 * AT_A_TIME {
-        // Of a certificate that is gone.
-        task.waiting.push("files", "responder", of(std::sync::Weak::new()));
-    }
-    task.waiting.push("files", "responder", of(Arc::downgrade(&certificate)));
-    task.begin_waiting();
-    assert_eq!((task.waiting.is_empty(), task.running.len()), (false, 0));
-    let (_work, waiting) = mpsc::unbounded_channel();
-    tokio::spawn(task.run(waiting));
-    until("the staple", || certificate.staple().is_some()).await;
 }
 
 #[tokio::test]

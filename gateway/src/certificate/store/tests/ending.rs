@@ -70,6 +70,21 @@ async fn a_handshake_that_cannot_wait_does_not_get_a_deleted_pair() {
 }
 
 #[tokio::test]
+async fn a_required_pair_is_missing_once_nothing_is_served_for_it() {
+    for (on_delete, is_missing) in [(OnDelete::Keep, false), (OnDelete::Withdraw, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        Authority::new("Test").pair(&["a.example"]).write_as(&folder.path().join("a"));
+        let store = open_source(CertificateSource { on_delete, ..withdrawing(folder.path()) }).await;
+        let required = [Arc::from("a")];
+        assert!(store.unready(&required).is_empty());
+        let chosen = store.by_id("a").unwrap();
+        delete(&folder.path().join("a"));
+        store.ensure_fresh(&chosen).await;
+        assert_eq!(!store.unready(&required).is_empty(), is_missing, "{on_delete:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_that_expires_while_it_is_live_makes_way_for_the_next_best() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new("Test");
