@@ -3,81 +3,119 @@
 //!
 //! `cargo xtask languages` builds the policies, `cargo xtask plugins --guests` the one in Rust.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use handfast_conformance::{Hello, Pair, Peer, SUBJECT, Socket, Store};
+use handfast_conformance::{Hello, Pair, Peer, SUBJECT, Socket, Store, Web};
 use handfast_plugin_host::{
-    Attribute, CallError, Certificate, Decision, Grant, Host, HostSettings, Instances, KeyAlgorithm,
-    KeyValueBounds, Limits, LoadError, PeerCertificate, Plugin, Policy, PolicySettings, Validation, Verdict,
+    Attribute, CallError, Certificate, Decision, Grant, Host, HostSettings, HttpRequest, Instances,
+    KeyAlgorithm, KeyValueBounds, Limits, LoadError, PeerCertificate, Plugin, Policy, PolicySettings,
+    Validation, Verdict,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
 #[tokio::test]
 async fn the_policy_in_rust_conforms() {
-    conforms("plugins/conformance-rust.wasm", "cargo xtask plugins --guests").await;
+    conforms("plugins/conformance-rust.wasm", "cargo xtask plugins --guests", Kind::CompiledWithHttp).await;
 }
 
 #[tokio::test]
 async fn the_policy_in_c_conforms() {
-    conforms("policies/conformance-c.wasm", "cargo xtask languages c").await;
+    conforms("policies/conformance-c.wasm", "cargo xtask languages c", Kind::Compiled).await;
 }
 
 #[tokio::test]
 async fn the_policy_in_go_conforms() {
-    conforms("policies/conformance-go.wasm", "cargo xtask languages go").await;
+    conforms("policies/conformance-go.wasm", "cargo xtask languages go", Kind::Compiled).await;
 }
 
 #[tokio::test]
 async fn the_policy_in_javascript_conforms() {
-    conforms("policies/conformance-javascript.wasm", "cargo xtask languages javascript").await;
+    let build = "cargo xtask languages javascript";
+    conforms("policies/conformance-javascript.wasm", build, Kind::Interpreted).await;
 }
 
 #[tokio::test]
 async fn the_policy_in_python_conforms() {
-    conforms("policies/conformance-python.wasm", "cargo xtask languages python").await;
+    conforms("policies/conformance-python.wasm", "cargo xtask languages python", Kind::Interpreted).await;
 }
 
 /// Built once, for version 1.0.0 of the interface, and never again: `tests/fixtures/policy-1.0.0` says how. Whatever of the
 /// interface it was built with, it meets in every later version.
 #[tokio::test]
 async fn the_policy_built_for_1_0_0_still_conforms() {
-    conforms("../tests/fixtures/policy-1.0.0/policy.wasm", "it is committed").await;
+    conforms("../tests/fixtures/policy-1.0.0/policy.wasm", "it is committed", Kind::For1_0_0).await;
 }
 
 /// A client that knows the keys of a policy's maps can choose names which all meet in one place.
 #[tokio::test]
 async fn two_instances_in_rust_hash_with_different_keys() {
-    let [one, other] = hashes("plugins/conformance-rust.wasm", "cargo xtask plugins --guests").await;
+    let [one, other] =
+        hashes("plugins/conformance-rust.wasm", "cargo xtask plugins --guests", Kind::CompiledWithHttp).await;
     assert_ne!(one, other);
 }
 
 #[tokio::test]
 async fn two_instances_in_go_hash_with_different_keys() {
-    let [one, other] = hashes("policies/conformance-go.wasm", "cargo xtask languages go").await;
+    let [one, other] =
+        hashes("policies/conformance-go.wasm", "cargo xtask languages go", Kind::Compiled).await;
     assert_ne!(one, other);
 }
 
-/// Not what one would wish, but what `docs/policies/python.md` says and warns of: the interpreter's keys were drawn when the
-/// component was built. Where this fails, the page is out of date.
+/// The opposite of what the two above see to, and of what one would wish: CPython draws the keys of its maps when the component is
+/// built, and nothing draws others when an instance starts. `docs/policies/python.md` says so and warns of it; where this
+/// fails, it can be said better there. JavaScript is no better: QuickJS hashes with fixed keys, out of sight of a policy.
 #[tokio::test]
 async fn two_instances_in_python_hash_with_the_same_keys() {
-    let [one, other] = hashes("policies/conformance-python.wasm", "cargo xtask languages python").await;
+    let build = "cargo xtask languages python";
+    let [one, other] = hashes("policies/conformance-python.wasm", build, Kind::Interpreted).await;
     assert_eq!(one, other);
 }
 
 /// What two fresh instances hash the same text to.
-async fn hashes(component: &'static str, build: &'static str) -> [String; 2] {
-    let policy = Policy::new(&plugin(component, build), settings(CONFIG, Instances::Fresh)).await;
+async fn hashes(component: &'static str, build: &'static str, kind: Kind) -> [String; 2] {
+    let policy = Policy::new(&plugin(component, build), settings(CONFIG, Instances::Fresh, kind)).await;
     let policy = policy.expect("a policy that starts");
     let hash = async || {
-        let told = Socket::told("hash a.example");
-        let answer = policy.select(Arc::new(told), Arc::new(Hello::bare()), Arc::new(Store::default())).await;
-        answer.expect("a verdict").reason.expect("a reason")
+        let hash = reason(&policy, "hash a.example").await;
+        assert!(
+            hash.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()) && hash.len() > 4,
+            "{hash}"
+        );
+        hash
     };
     [hash().await, hash().await]
+}
+
+/// What a conformance policy can do, and how fast.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// As `README.md` says.
+    Compiled,
+    /// Its SDK has calls over HTTP, too.
+    CompiledWithHttp,
+    /// So has its SDK, and an interpreter runs it.
+    Interpreted,
+    /// It judges its clocks and its randomness itself.
+    For1_0_0,
+}
+
+impl Kind {
+    fn calls_http(self) -> bool {
+        matches!(self, Self::CompiledWithHttp | Self::Interpreted)
+    }
+
+    /// Those of a policy that sets none. Only interpreters have more time: with six endless loops beside these tests on two cores, in
+    /// an unoptimised host, some of their longest calls ended with the timeout of 100 ms in five of six runs; of the others none.
+    fn limits(self) -> Limits {
+        match self {
+            Self::Interpreted => Limits { timeout: Duration::from_secs(20), ..Limits::default() },
+            _ => Limits::default(),
+        }
+    }
 }
 
 /// What `select` is shown, and what is to come of it.
@@ -107,8 +145,6 @@ fn cases() -> Vec<Case> {
         case("echo ünï 証明書 🤝 \"\\' %s {} $", Verdict::Pass, Some("ünï 証明書 🤝 \"\\' %s {} $")),
         case(&format!("echo {}", "ü".repeat(5_000)), Verdict::Pass, Some(&"ü".repeat(128))),
         case("greeting", Verdict::Pass, Some(GREETING)),
-        case("clock", Verdict::Pass, Some("true")),
-        case("random", Verdict::Pass, Some("true")),
         case("count hits 41", Verdict::Pass, None),
         case("count hits 1", Verdict::Pass, None),
         Case { expected: Expected::Failure("told to fail"), ..case("fail", Verdict::Pass, None) },
@@ -218,24 +254,41 @@ fn logging() -> Case {
 
 /// Runs all cases, and then says all that was wrong.
 #[track_caller]
-fn conforms(component: &'static str, build: &'static str) -> impl Future<Output = ()> {
+fn conforms(component: &'static str, build: &'static str, kind: Kind) -> impl Future<Output = ()> {
     let plugin = plugin(component, build);
     async move {
         let mut wrong = Vec::new();
         for instances in [Instances::Fresh, Instances::Reuse { max_idle: 1, calls: u32::MAX }] {
-            let policy =
-                Policy::new(&plugin, settings(CONFIG, instances)).await.expect("a policy that starts");
+            let web = Arc::new(Web::default());
+            let settings = PolicySettings { http: Some(web.clone()), ..settings(CONFIG, instances, kind) };
+            let policy = Policy::new(&plugin, settings).await.expect("a policy that starts");
+            let mut found = Vec::new();
             for case in cases() {
-                wrong.extend(select(&policy, case).await.map(|found| format!("{instances:?}: {found}")));
+                found.extend(select(&policy, case).await);
             }
-            wrong.extend(validate(&policy).await);
-            wrong.extend(admit(&policy).await);
+            found.extend(validate(&policy).await);
+            found.extend(admit(&policy).await);
+            match kind {
+                Kind::For1_0_0 => {
+                    for own in ["clock", "random"] {
+                        found.extend(select(&policy, case(own, Verdict::Pass, Some("true"))).await);
+                    }
+                }
+                _ => {
+                    found.extend(clock(&policy, instances != Instances::Fresh).await);
+                    found.extend(random(&policy).await);
+                }
+            }
+            if kind.calls_http() {
+                found.extend(http(&policy, &web).await);
+            }
             let counters = policy.counted().counters;
-            if !counters.iter().any(|(name, count)| name == "hits" && *count >= 42) {
-                wrong.push(format!("{instances:?}: the counters are {counters:?}"));
+            if counters != [("hits".to_owned(), 42)] {
+                found.push(format!("the counters are {counters:?}"));
             }
+            wrong.extend(found.into_iter().map(|found| format!("{instances:?}: {found}")));
         }
-        wrong.extend(configure(&plugin).await);
+        wrong.extend(configure(&plugin, kind).await);
         assert!(wrong.is_empty(), "{} of the cases:\n{}", wrong.len(), wrong.join("\n"));
     }
 }
@@ -248,21 +301,21 @@ fn plugin(component: &str, build: &str) -> Plugin {
     assert!(path.is_file(), "{} is missing: {build}", path.display());
     let bytes = std::fs::read(path).expect("a component is read");
     let cache = target.join("policies/cache");
-    // Compiling Python's interpreter takes many seconds in an unoptimised build.
+    // Compiling Python's interpreter takes many seconds in an unoptimised build. That a child process compiles is the gateway's
+    // affair; the address space of a thousand instances is more than the hosts of all these tests can have together.
     let settings = HostSettings { max_instances: 4, code_cache: Some(cache), ..HostSettings::default() };
     let host = Host::new(settings).expect("a host");
-    host.load_trusted("conformance", &bytes).expect("a component that loads")
+    host.load("conformance", &bytes).expect("a component that loads")
 }
 
-/// The memory is the default; the time is generous, since the machine that runs the tests is busy.
-fn settings(config: &str, instances: Instances) -> PolicySettings {
+fn settings(config: &str, instances: Instances, kind: Kind) -> PolicySettings {
     PolicySettings {
         // The store is found by it: each run has its own.
         name: format!("conformance-{instances:?}"),
         config: config.to_owned(),
-        limits: Limits { timeout: Duration::from_secs(20), ..Limits::default() },
+        limits: kind.limits(),
         instances,
-        grants: vec![Grant::Counter, Grant::KeyValue],
+        grants: vec![Grant::Counter, Grant::KeyValue, Grant::Http],
         key_value: KeyValueBounds::default(),
         http: None,
     }
@@ -353,8 +406,128 @@ async fn admit(policy: &Policy) -> Vec<String> {
     wrong
 }
 
-async fn configure(plugin: &Plugin) -> Option<String> {
-    let refused = settings(r#"{"fail": "nö: 失敗 \"x\""}"#, Instances::Fresh);
+/// The host's own clocks before and after the call judge. Two calls of one instance are as far apart as the host sees them; how far
+/// those of two instances are is for the language to say (Go's clock begins with each).
+async fn clock(policy: &Policy, one_instance: bool) -> Vec<String> {
+    let seconds = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set").as_secs();
+    let mut wrong = Vec::new();
+    let mut last: Option<(Instant, Instant, u64)> = None;
+    for _ in 0..3 {
+        let (first, begun) = (seconds(), Instant::now());
+        let said = reason(policy, "clock").await;
+        let (ended, then) = (Instant::now(), seconds());
+        let numbers = said
+            .split_once(' ')
+            .and_then(|(now, monotonic)| Some((now.parse::<u64>().ok()?, monotonic.parse::<u64>().ok()?)));
+        let Some((now, monotonic)) = numbers else {
+            wrong.push(format!("clock: {said:?}"));
+            continue;
+        };
+        if !(first..=then).contains(&now) {
+            wrong.push(format!("clock: {now}, not from {first} to {then}"));
+        }
+        if let Some((last_begun, last_ended, last)) = last
+            && one_instance
+        {
+            let (least, most) = (begun - last_ended, ended - last_begun);
+            let between = monotonic.checked_sub(last).map(Duration::from_nanos);
+            if !between.is_some_and(|between| (least..=most).contains(&between)) {
+                wrong.push(format!("clock: {between:?} between two calls, not {least:?} to {most:?}"));
+            }
+        }
+        last = Some((begun, ended, monotonic));
+    }
+    wrong
+}
+
+/// Of 4,096 random bits, 2,048 are set, give or take 32: nine times that is not met by chance, nor are two equal draws.
+async fn random(policy: &Policy) -> Vec<String> {
+    const CALLS: usize = 16;
+    let (mut draws, mut numbers, mut ones) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for _ in 0..CALLS {
+        let said = reason(policy, "random").await;
+        let words: Vec<_> = said.split(' ').collect();
+        let [one, other, number] = words[..] else { return vec![format!("random: {said:?}")] };
+        for draw in [one, other] {
+            let bits = u128::from_str_radix(draw, 16).ok().filter(|_| draw.len() == 32);
+            let Some(bits) = bits else { return vec![format!("random: {draw:?} are not 16 bytes")] };
+            ones += bits.count_ones();
+            draws.insert(bits);
+        }
+        numbers.insert(number.to_owned());
+    }
+    let mut wrong = Vec::new();
+    if draws.len() != 2 * CALLS || numbers.len() != CALLS {
+        wrong.push(format!("random: it repeats itself: {draws:x?}, {numbers:?}"));
+    }
+    if !(1_760..=2_336).contains(&ones) {
+        wrong.push(format!("random: {ones} of 4,096 bits are set"));
+    }
+    wrong
+}
+
+/// What arrives at the host's client, to the byte, and what the policy makes of each answer.
+async fn http(policy: &Policy, web: &Web) -> Vec<String> {
+    let request = |method: &str, secure, authority: &str, path: &str, body: &[u8]| HttpRequest {
+        method: method.to_owned(),
+        secure,
+        authority: authority.to_owned(),
+        path: path.to_owned(),
+        fields: vec![("x-conformance".to_owned(), b"1".to_vec())],
+        body: body.to_vec(),
+        patience: Some(Duration::from_millis(250)),
+    };
+    let path = "/a%20b/c?d=e&f=%C3%BC";
+    let body = "ü".repeat(8 << 10);
+    let (large, answered) = (format!("{body}."), Web::reason());
+    let mut calls = vec![
+        ("GET", format!("https://keys.example{path}"), "", request("GET", true, "keys.example", path, b"")),
+        ("POST", "https://keys.example:8443/x".into(), &*body, {
+            request("POST", true, "keys.example:8443", "/x", body.as_bytes())
+        }),
+        ("PROPFIND", "http://[2001:db8::1]:80/x".into(), "", {
+            request("PROPFIND", false, "[2001:db8::1]:80", "/x", b"")
+        }),
+    ]
+    .into_iter()
+    .map(|(method, url, body, asked)| (format!("http {method} {url} {body}"), Some(asked), answered.clone()))
+    .collect::<Vec<_>>();
+    let nothing = request("GET", true, "keys.example", "/", b"");
+    calls.push(("http GET https://keys.example ".into(), Some(nothing), "404 - 0:0".into()));
+    for (path, _, word) in Web::FAILURES {
+        let asked = request("GET", true, "keys.example", path, b"");
+        calls.push((format!("http GET https://keys.example{path} "), Some(asked), word.into()));
+    }
+    // What never gets as far as that.
+    calls.push(("http GET ftp://keys.example/ ".into(), None, "request".into()));
+    calls.push(("http GET keys.example ".into(), None, "request".into()));
+    calls.push((format!("http POST https://keys.example/x {large}"), None, "too-large".into()));
+    let mut wrong = Vec::new();
+    for (instruction, expected, word) in calls {
+        let (said, asked) = (reason(policy, &instruction).await, web.asked());
+        let instruction = instruction.chars().take(60).collect::<String>();
+        if said != word {
+            wrong.push(format!("{instruction}: {said:?}, not {word:?}"));
+        }
+        if asked != Vec::from_iter(expected.clone()) {
+            wrong.push(format!("{instruction}: asked for {asked:?}, not {expected:?}"));
+        }
+    }
+    wrong
+}
+
+/// Why the policy passes.
+async fn reason(policy: &Policy, instruction: &str) -> String {
+    let told = Socket::told(instruction);
+    let answer = policy.select(Arc::new(told), Arc::new(Hello::bare()), Arc::new(Store::default())).await;
+    match answer {
+        Ok(Decision { verdict: Verdict::Pass, reason }) => reason.unwrap_or_default(),
+        answer => format!("{answer:?}"),
+    }
+}
+
+async fn configure(plugin: &Plugin, kind: Kind) -> Option<String> {
+    let refused = settings(r#"{"fail": "nö: 失敗 \"x\""}"#, Instances::Fresh, kind);
     match Policy::new(plugin, refused).await {
         Err(LoadError::Configuration(text)) if text == "nö: 失敗 \"x\"" => None,
         Err(error) => Some(format!("configure: {error:?}")),

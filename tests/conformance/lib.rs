@@ -4,10 +4,11 @@
 use std::future::{Future, ready};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use handfast_plugin_host::{
-    Certificate, Certificates, ClientHello, Connection, KeyAlgorithm, PeerCertificate,
+    Certificate, Certificates, ClientHello, Connection, HttpClient, HttpError, HttpExchange, HttpRequest,
+    HttpResponse, KeyAlgorithm, PeerCertificate,
 };
 
 /// A connection whose listener's name is the instruction.
@@ -439,6 +440,84 @@ impl Certificates for Store {
 
     fn fallback(&self) -> Option<Arc<dyn Certificate>> {
         self.those(|_| true).into_iter().next()
+    }
+}
+
+/// The hosts that a policy calls: what they answer is in the path, and what they were asked is remembered.
+#[derive(Debug, Default)]
+pub struct Web(Mutex<Vec<HttpRequest>>);
+
+impl Web {
+    /// The paths of calls that fail, and how the interface of every SDK names the reason.
+    pub const FAILURES: [(&str, HttpError, &str); 12] = [
+        ("/not-allowed", HttpError::NotAllowed, "not-allowed"),
+        ("/address-refused", HttpError::AddressRefused, "not-allowed"),
+        ("/invalid", HttpError::Invalid, "request"),
+        ("/request-too-large", HttpError::RequestTooLarge, "too-large"),
+        ("/limited", HttpError::Limited, "limited"),
+        ("/breaker-open", HttpError::BreakerOpen, "limited"),
+        ("/timed-out", HttpError::TimedOut, "timed-out"),
+        ("/no-address", HttpError::NoAddress, "failed"),
+        ("/unreachable", HttpError::Unreachable, "failed"),
+        ("/tls", HttpError::Tls, "failed"),
+        ("/broken", HttpError::Broken, "failed"),
+        ("/response-too-large", HttpError::ResponseTooLarge, "too-large"),
+    ];
+
+    /// What it was asked since the last time.
+    pub fn asked(&self) -> Vec<HttpRequest> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The longest body that may be, of every byte that there is.
+    pub fn body() -> Vec<u8> {
+        (0..=255).cycle().take(64 << 10).collect()
+    }
+
+    /// The reason of a policy that was answered with it.
+    pub fn reason() -> String {
+        format!("200 ja {}", sum(&Self::body()))
+    }
+
+    fn answer(path: &str) -> Result<HttpResponse, HttpError> {
+        if let Some((_, error, _)) = Self::FAILURES.into_iter().find(|(failing, ..)| *failing == path) {
+            return Err(error);
+        }
+        let field = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
+        Ok(match path {
+            "/" => HttpResponse { status: 404, ..HttpResponse::default() },
+            _ => HttpResponse {
+                status: 200,
+                // What is no UTF-8 is a value too (RFC 9110 section 5.5).
+                fields: vec![
+                    field("x-bytes", b"\xff\xfe"),
+                    field("x-answer", b"ja"),
+                    field("x-answer", b"nein"),
+                ],
+                body: Self::body(),
+            },
+        })
+    }
+}
+
+/// Its bounds are the gateway's defaults.
+impl HttpClient for Web {
+    fn hosts(&self) -> Vec<String> {
+        vec!["keys.example".to_owned()]
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        16 << 10
+    }
+
+    fn max_response_bytes(&self) -> usize {
+        64 << 10
+    }
+
+    fn send(&self, request: HttpRequest) -> HttpExchange {
+        let answer = Self::answer(&request.path).map(Arc::new);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        Box::pin(ready(answer))
     }
 }
 

@@ -119,14 +119,17 @@ static handfast_decision answer_one(handfast_optional_certificate found, handfas
     return answer(&found.certificate, found.present ? 1 : 0, hello);
 }
 
-static handfast_text hexadecimal(handfast_optional_bytes bytes) {
-    if (!bytes.present) return HANDFAST_TEXT("-");
-    char *text = handfast_allocate(bytes.bytes.length * 2);
-    for (size_t at = 0; at < bytes.bytes.length; at++) {
-        text[2 * at] = "0123456789abcdef"[bytes.bytes.data[at] >> 4];
-        text[2 * at + 1] = "0123456789abcdef"[bytes.bytes.data[at] & 15];
+static handfast_text in_hex(handfast_bytes bytes) {
+    char *text = handfast_allocate(bytes.length * 2);
+    for (size_t at = 0; at < bytes.length; at++) {
+        text[2 * at] = "0123456789abcdef"[bytes.data[at] >> 4];
+        text[2 * at + 1] = "0123456789abcdef"[bytes.data[at] & 15];
     }
-    return (handfast_text){text, bytes.bytes.length * 2};
+    return (handfast_text){text, bytes.length * 2};
+}
+
+static handfast_text hexadecimal(handfast_optional_bytes bytes) {
+    return bytes.present ? in_hex(bytes.bytes) : HANDFAST_TEXT("-");
 }
 
 static const char *failure(uint8_t error) {
@@ -215,15 +218,15 @@ HANDFAST_SELECT(connection, hello) {
     }
     if (IS("store")) return handfast_because(handfast_pass(), store());
     if (IS("clock")) {
-        uint64_t before = handfast_monotonic();
-        bool good = handfast_now().seconds > 1577836800 && handfast_monotonic() >= before;
-        return handfast_because(handfast_pass(), handfast_string(boolean(good)));
+        long long now = handfast_now().seconds;
+        return handfast_because(handfast_pass(), handfast_format("%lld %llu", now, handfast_monotonic()));
     }
     if (IS("random")) {
         handfast_bytes one = handfast_random_bytes(16), other = handfast_random_bytes(16);
-        bool good = one.length == 16 && other.length == 16 && memcmp(one.data, other.data, 16) != 0
-                 && handfast_random_unsigned() != handfast_random_unsigned();
-        return handfast_because(handfast_pass(), handfast_string(boolean(good)));
+        handfast_text drawn = handfast_format(
+            "%.*s %.*s %llu", T(in_hex(one)), T(in_hex(other)), handfast_random_unsigned()
+        );
+        return handfast_because(handfast_pass(), drawn);
     }
     handfast_log(HANDFAST_ERROR, HANDFAST_TEXT("told to fail"));
     __builtin_trap();

@@ -5,6 +5,7 @@ import {
     type ClientHello, type Configure, type Connection, type Decision, type Select, type Validate,
 } from "handfast-policy";
 import * as counter from "handfast-policy/counter";
+import * as http from "handfast-policy/http";
 import * as store from "handfast-policy/key-value";
 
 let greeting = "";
@@ -37,15 +38,9 @@ export const select: Select = (connection, hello) => {
         }
         case "count": counter.add(first, Number(second)); return pass();
         case "store": return pass(steps());
-        case "clock": {
-            const before = clock.monotonic();
-            return pass(String(clock.now() > 1577836800 && clock.monotonic() >= before));
-        }
-        case "random": {
-            const [one, other] = [random.bytes(16), random.bytes(16)];
-            const good = one.length === 16 && hex(one) !== hex(other) && random.fraction() !== random.fraction();
-            return pass(String(good));
-        }
+        case "clock": return pass(`${Math.floor(clock.now())} ${clock.monotonic()}`);
+        case "random": return pass(`${hex(random.bytes(16))} ${hex(random.bytes(16))} ${random.fraction()}`);
+        case "http": return pass(call(first, second));
     }
     throw new Error("told to fail");
 };
@@ -117,6 +112,17 @@ function steps(): string {
     step(() => store.increment("k", 1, live));
     step(() => { store.set("k".repeat(300), Uint8Array.of(255), live); return "ok"; });
     return said.join(" ");
+}
+
+function call(method: string, rest: string): string {
+    const [url, body] = cut(rest);
+    try {
+        const response = http.request(method, url, { fields: { "x-conformance": "1" }, body, timeout: 250 });
+        return `${response.status} ${response.field("X-Answer") ?? "-"} ${sum(response.body)}`;
+    } catch (error) {
+        if (!(error instanceof http.HttpError)) throw error;
+        return error.kind;
+    }
 }
 
 export const validate: Validate = (connection, hello, chain) => {

@@ -2,7 +2,7 @@
 
 from handfast_policy import (
     Alert, Certificate, ClientHello, Connection, Decision, PeerCertificate, accept, answer, certificates, clock, counter, drop,
-    key_value, log, pass_on, passthrough, random, refuse, reject,
+    http, key_value, log, pass_on, passthrough, random, refuse, reject,
 )
 
 greeting = ""
@@ -55,12 +55,11 @@ def select(connection: Connection, hello: ClientHello) -> Decision:
         case "store":
             return pass_on().because(store())
         case "clock":
-            before = clock.monotonic()
-            return pass_on().because(shown(clock.now() > 1577836800 and clock.monotonic() >= before))
+            return pass_on().because(f"{int(clock.now())} {clock.monotonic()}")
         case "random":
-            one_draw, other = random.bytes(16), random.bytes(16)
-            good = len(one_draw) == 16 and one_draw != other and random.unsigned() != random.unsigned()
-            return pass_on().because(shown(good))
+            return pass_on().because(f"{random.bytes(16).hex()} {random.bytes(16).hex()} {random.unsigned()}")
+        case "http":
+            return pass_on().because(call(first, second))
         case "hash":
             return pass_on().because(str(hash(rest)))
     raise RuntimeError("told to fail")
@@ -135,6 +134,16 @@ def store() -> str:
     step(key_value.increment, b"k", 1, live)
     step(lambda: key_value.set(b"k" * 300, b"\xff", live) or "ok")
     return " ".join(steps)
+
+
+def call(method: str, rest: str) -> str:
+    url, _, body = rest.partition(" ")
+    try:
+        response = http.request(method, url, fields={"x-conformance": "1"}, body=body.encode(), timeout=0.25)
+    except http.HttpError as error:
+        return error.kind
+    field = response.field("X-Answer")
+    return f"{response.status} {absent(field and field.decode())} {summed(response.body)}"
 
 
 def validate(connection: Connection, hello: ClientHello, chain: list[PeerCertificate]):

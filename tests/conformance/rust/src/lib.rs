@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use handfast_policy::{
     Admit, Alert, Attribute, Certificate, ClientHello, Configure, Connection, Decision, IpAddress,
-    KeyAlgorithm, PeerChain, Rejection, Select, Validate, Verdict, certificates, clock, counter, key_value,
-    log, random, random::RandomState,
+    KeyAlgorithm, PeerChain, Rejection, Select, Validate, Verdict, certificates, clock, counter,
+    http::{Error, Request},
+    key_value, log, random,
+    random::RandomState,
 };
 use serde_json::Value;
 
@@ -60,15 +62,13 @@ impl Select for Conformance {
             }
             "store" => Decision::pass().because(store()),
             "clock" => {
-                let before = clock::monotonic();
-                let good = clock::now() > 1_577_836_800 && clock::monotonic() >= before;
-                Decision::pass().because(good.to_string())
+                Decision::pass().because(format!("{} {}", clock::now(), clock::monotonic().as_nanos()))
             }
             "random" => {
-                let (one, other) = (random::bytes(16), random::bytes(16));
-                let good = one.len() == 16 && one != other && random::unsigned() != random::unsigned();
-                Decision::pass().because(good.to_string())
+                let [one, other] = [(); 2].map(|()| hex(&random::bytes(16)));
+                Decision::pass().because(format!("{one} {other} {}", random::unsigned()))
             }
+            "http" => Decision::pass().because(call(first, second)),
             "hash" => Decision::pass().because(RandomState::new().hash_one(rest).to_string()),
             _ => panic!("told to fail"),
         }
@@ -193,10 +193,7 @@ fn describe(certificate: &Certificate) {
 
 fn store() -> String {
     const LIVE: Duration = Duration::from_secs(60);
-    let get = || {
-        let shown = |value: Vec<u8>| value.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        key_value::get(b"k").map_or_else(|| "-".to_owned(), shown)
-    };
+    let get = || key_value::get(b"k").map_or_else(|| "-".to_owned(), |value| hex(&value));
     let said = |failed: key_value::Error| match failed {
         key_value::Error::TooLarge => "too-large".to_owned(),
         key_value::Error::NotANumber => "not-a-number".to_owned(),
@@ -214,6 +211,26 @@ fn store() -> String {
     steps.join(" ")
 }
 
+fn call(method: &str, rest: &str) -> String {
+    let (url, body) = rest.split_once(' ').unwrap_or((rest, ""));
+    let request = Request::new(method, url).field("x-conformance", "1").body(body.as_bytes());
+    match request.patience(Duration::from_millis(250)).send() {
+        Ok(response) => {
+            let field = response.field("X-Answer").map(|value| String::from_utf8_lossy(value).into_owned());
+            format!("{} {} {}", response.status, absent(field), sum(&response.body))
+        }
+        Err(error) => match error {
+            Error::Request => "request",
+            Error::NotAllowed => "not-allowed",
+            Error::Limited => "limited",
+            Error::TimedOut => "timed-out",
+            Error::TooLarge => "too-large",
+            Error::Failed => "failed",
+        }
+        .to_owned(),
+    }
+}
+
 fn ip(address: IpAddress) -> String {
     match address {
         IpAddress::Ipv4((a, b, c, d)) => format!("{a}.{b}.{c}.{d}"),
@@ -226,6 +243,10 @@ fn ip(address: IpAddress) -> String {
 fn sum(bytes: &[u8]) -> String {
     let total = bytes.iter().fold(0_u16, |total, byte| total.wrapping_add(u16::from(*byte)));
     format!("{}:{total}", bytes.len())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn absent(text: Option<String>) -> String {

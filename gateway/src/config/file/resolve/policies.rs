@@ -93,7 +93,11 @@ impl Context<'_> {
                 GrantWord::KeyValue => Grant::KeyValue,
                 GrantWord::Http(_) => Grant::Http,
                 GrantWord::HttpWithoutHosts => {
-                    return Err(self.at(word.span(), "the grant `http` does not say to which hosts", grant::HTTP));
+                    return Err(self.at(
+                        word.span(),
+                        "the grant `http` does not say to which hosts",
+                        grant::HTTP,
+                    ));
                 }
                 GrantWord::NoSuchTable => {
                     return Err(self.at(word.span(), "this table is no grant", grant::KNOWN));
