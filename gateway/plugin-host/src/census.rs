@@ -9,8 +9,11 @@ use crate::error::LoadError;
 
 /// Functions with a body, of all modules together.
 const FUNCTIONS: u64 = 40_000;
-/// Types, imports, exports, globals, segments, aliases and whatever else a section counts.
+/// Types, imports, exports, globals, aliases and whatever else a section counts.
 const ITEMS: u64 = 100_000;
+/// Pieces of what memories begin with, of all modules together. Go's linker leaves out runs of zeros until there are 100,000 of
+/// these, which are all that browsers take of a module, and does so in every program of some size.
+const DATA_SEGMENTS: u64 = 100_000;
 /// Imports of one component, which the compiler's parser has as its instances, and of those no more.
 const IMPORTS: u64 = 1_000;
 /// Core modules. CPython with its libraries has 38.
@@ -27,6 +30,7 @@ pub(crate) fn check(component: &[u8]) -> Result<(), LoadError> {
         ("imports", census.imports, IMPORTS),
         ("core modules", census.modules, MODULES),
         ("types, imports, exports and other items", census.items, ITEMS),
+        ("data segments", census.data_segments, DATA_SEGMENTS),
         ("levels of components in components", census.depth, DEPTH as u64),
     ] {
         if count > most {
@@ -42,6 +46,7 @@ struct Census {
     /// Of the component that has most.
     imports: u64,
     items: u64,
+    data_segments: u64,
     modules: u64,
     depth: u64,
 }
@@ -56,6 +61,7 @@ const START: u8 = 8;
 const FUNCTION: u8 = 3;
 /// The same functions again, and the number of data segments again.
 const CODE: u8 = 10;
+const DATA: u8 = 11;
 const DATA_COUNT: u8 = 12;
 
 impl Census {
@@ -79,6 +85,7 @@ impl Census {
                 CORE_MODULE | COMPONENT if !is_module => self.count(body, depth + 1),
                 START | CODE | DATA_COUNT if is_module => {}
                 FUNCTION if is_module => self.functions = self.functions.saturating_add(first(body)),
+                DATA if is_module => self.data_segments = self.data_segments.saturating_add(first(body)),
                 _ => self.items = self.items.saturating_add(first(body)),
             }
             if *section == IMPORT && !is_module {
@@ -128,6 +135,11 @@ mod tests {
         assert!(refused(&many("(core module)", 201)).unwrap().contains("201 core modules"));
         let globals = "(global i32 (i32.const 0))".repeat(100_001);
         assert!(refused(&format!("(component (core module {globals}))")).unwrap().contains("100001 types"));
+        let segments = |number| {
+            format!("(component (core module (memory 1) {}))", "(data (i32.const 0) \"\")".repeat(number))
+        };
+        assert!(refused(&segments(100_000)).is_none());
+        assert!(refused(&segments(100_001)).unwrap().contains("100001 data segments"));
         let imports = |number: usize| {
             let import = |at| format!("(import \"a:b/c{at}\" (instance))");
             format!("(component {})", (0..number).map(import).collect::<String>())

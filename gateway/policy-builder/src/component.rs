@@ -21,6 +21,11 @@ use wit_parser::Resolve;
 const INTERFACE: &str = include_str!("../../../wit/v1/policy.wit");
 const PREVIEW1: &str = "wasi_snapshot_preview1";
 const ADAPTER: &str = include_str!("preview1.wat");
+/// What the stand-in imports of WASI 0.2: the SDKs' cut of `wasi:io`, and standard output.
+const STREAMS: &str = include_str!("../../../plugins/sdk/python/handfast_policy/wasi/io.wit");
+const OUTPUT: &str = "package wasi:cli@0.2.0;\n\
+    interface stdout { use wasi:io/streams@0.2.0.{output-stream}; get-stdout: func() -> output-stream; }\n\
+    interface stderr { use wasi:io/streams@0.2.0.{output-stream}; get-stderr: func() -> output-stream; }\n";
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -103,7 +108,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     new.persist(path).map(drop).map_err(|failed| failed.error)
 }
 
-/// What `handfast:policy` interfaces a module names, and whether it wants WASI.
+/// What a world may be made of.
+const PACKAGES: [&str; 3] = ["handfast:policy/", "wasi:cli/", "wasi:io/"];
+
+/// What interfaces a module names, and whether it wants WASI preview 1.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Needs {
     imports: BTreeSet<String>,
@@ -126,7 +134,7 @@ impl Needs {
                     for import in imports.into_imports() {
                         let from = import.map_err(malformed)?.module.to_owned();
                         needs.preview1 |= from == PREVIEW1;
-                        if from.starts_with("handfast:policy/") {
+                        if PACKAGES.iter().any(|package| from.starts_with(package)) {
                             needs.imports.insert(from);
                         }
                     }
@@ -167,6 +175,8 @@ fn with_world(module: &[u8], needs: &Needs, name: &str) -> Result<Vec<u8>, Compo
     let mut module = module.to_vec();
     resolve
         .push_str("policy.wit", INTERFACE)
+        .and_then(|_| resolve.push_str("io.wit", STREAMS))
+        .and_then(|_| resolve.push_str("cli.wit", OUTPUT))
         .and_then(|_| resolve.push_str("world.wit", &needs.world(name)))
         .and_then(|package| resolve.select_world(&[package], Some(name)))
         .and_then(|world| embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false))
@@ -226,6 +236,44 @@ mod tests {
         let (imports, _) = interfaces(&from_module(&wat::parse_str(module).unwrap()).unwrap());
         assert!(imports.contains(&"handfast:policy/random@1.0.0".to_owned()), "{imports:?}");
         assert!(imports.iter().all(|import| import.starts_with("handfast:policy/")), "{imports:?}");
+    }
+
+    /// Once, a library that might read a file, though it never did, was told to be built with this gateway's SDK.
+    #[test]
+    fn whatever_a_module_imports_of_wasi_preview_1_is_there() {
+        let adapter = wat::parse_str(ADAPTER).unwrap();
+        let resolved = wasmparser::Validator::new().validate_all(&adapter).unwrap();
+        let resolved = resolved.as_ref();
+        let named = PREVIEW1_FUNCTIONS.split_whitespace().collect::<BTreeSet<_>>();
+        let mut imported = String::new();
+        let mut exported = BTreeSet::new();
+        for payload in Parser::new(0).parse_all(&adapter) {
+            let Payload::ExportSection(exports) = payload.unwrap() else { continue };
+            for export in exports {
+                let export = export.unwrap();
+                exported.insert(export.name);
+                let function = resolved.core_function_at(export.index);
+                let ty = resolved[function].unwrap_func();
+                let list = |keyword: &str, types: &[wasmparser::ValType]| match types {
+                    [] => String::new(),
+                    types => {
+                        let types: Vec<_> = types.iter().map(ToString::to_string).collect();
+                        format!(" ({keyword} {})", types.join(" "))
+                    }
+                };
+                imported += &format!(
+                    "(import \"{PREVIEW1}\" \"{}\" (func{}{}))\n",
+                    export.name,
+                    list("param", ty.params()),
+                    list("result", ty.results())
+                );
+            }
+        }
+        assert_eq!(exported, named);
+        let module = MODULE.replacen("(import", &format!("{imported}(import"), 1);
+        let (imports, _) = interfaces(&from_module(&wat::parse_str(module).unwrap()).unwrap());
+        let wasi: Vec<_> = imports.iter().filter(|import| import.starts_with("wasi:")).collect();
+        assert!(!wasi.is_empty() && wasi.iter().all(|import| import.ends_with("@0.2.0")), "{imports:?}");
     }
 
     #[test]
@@ -298,6 +346,15 @@ mod tests {
         assert!(without_names(b"\0asm\x01\0\0\0\x00\x07\x04name").is_err());
         assert!(without_names(b"\0asm\x01\0\0\0\x00\xff\xff").is_err());
     }
+
+    /// Of wasi_snapshot_preview1.witx, all of them.
+    const PREVIEW1_FUNCTIONS: &str = "args_get args_sizes_get clock_res_get clock_time_get environ_get \
+        environ_sizes_get fd_advise fd_allocate fd_close fd_datasync fd_fdstat_get fd_fdstat_set_flags \
+        fd_fdstat_set_rights fd_filestat_get fd_filestat_set_size fd_filestat_set_times fd_pread \
+        fd_prestat_dir_name fd_prestat_get fd_pwrite fd_read fd_readdir fd_renumber fd_seek fd_sync fd_tell \
+        fd_write path_create_directory path_filestat_get path_filestat_set_times path_link path_open \
+        path_readlink path_remove_directory path_rename path_symlink path_unlink_file poll_oneoff proc_exit \
+        proc_raise random_get sched_yield sock_accept sock_recv sock_send sock_shutdown";
 
     const MODULE: &str = r#"(module
         (import "handfast:policy/log@1.0.0" "write" (func (param $level i32) (param i32 i32)))

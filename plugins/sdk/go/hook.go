@@ -2,6 +2,7 @@ package handfast
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 
 	"github.com/handfast/handfast/plugins/sdk/go/internal/abi"
@@ -36,7 +37,8 @@ func Hook(answer *abi.Answer, borrowed Borrowed, hook func()) uint32 {
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			Log(Error, fmt.Sprint("panic: ", panicked, place()))
-			panic(panicked)
+			// To panic again would print the stacks of all goroutines, which are lines of the log, too.
+			os.Exit(2)
 		}
 	}()
 	answer.Clear()
