@@ -5,8 +5,6 @@
 //! user's cache folder, since an interpreter takes seconds to compile.
 
 use std::env;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -14,9 +12,9 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use handfast_plugin_host::{Host, HostSettings};
 use handfast_policy_builder::Language;
 
-use super::{Failure, RUNTIME};
+use super::Failure;
+use crate::freshness::file::{ReadError, read_alone};
 use crate::policy::slot::compiler;
-use crate::telemetry::error_chain;
 
 mod answer;
 mod bench;
@@ -101,25 +99,20 @@ fn user_cache() -> Option<PathBuf> {
     Some(caches.join("handfast/policies"))
 }
 
-/// The bytes of a component, as far as a gateway would read them.
+/// The bytes of a component, read as a gateway reads them: of a regular file, and no more than it loads.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let most = HostSettings::default().max_component as u64;
-    let failed = |error| unreadable(path, &error);
-    let file = File::open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
-    if about.is_dir() {
-        return Err(folder(path));
-    }
-    if about.len() > most {
-        return Err(Failure::hinted(
-            format!("{} has {} bytes, and a component has at most {most}", path.display(), about.len()),
+    read_alone(path, HostSettings::default().max_component).map_err(|error| match error {
+        ReadError::Missing { .. } => Failure::hinted(
+            format!("cannot read {}: No such file or directory", path.display()),
+            "`handfast policy build` leaves one in the policy's folder",
+        ),
+        ReadError::NotAFile { .. } if path.is_dir() => folder(path),
+        ReadError::TooLarge { size, limit, .. } => Failure::hinted(
+            format!("{} has {size} bytes, and a component has at most {limit}", path.display()),
             "no setting raises that: leave debugging information out, or make several policies of it",
-        ));
-    }
-    // A pipe has no size, and a file may grow: that one byte more is too much is for the host to say.
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+        ),
+        error => Failure::runtime(error),
+    })
 }
 
 /// Where a component was to be named.
@@ -130,16 +123,6 @@ fn folder(path: &Path) -> Failure {
         false => format!("`handfast policy build {}` makes a component of a policy's folder", path.display()),
     };
     Failure::hinted(format!("{} is a folder, and a component is a file", path.display()), &hint)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let text = format!("cannot read {}: {}", path.display(), error_chain(error));
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            Failure::hinted(text, "`handfast policy build` leaves one in the policy's folder")
-        }
-        _ => Failure { text, code: RUNTIME },
-    }
 }
 
 /// A runtime for calls, which need time and yield to it.

@@ -5,7 +5,6 @@
 //! gateway's own connections and certificates are shown by; its ClientHello is encoded and then read by the gateway's
 //! parser, so what cannot be on the wire cannot be in a case.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +15,8 @@ use super::answer::{Answer, Expected};
 use crate::cli::{Failure, USAGE};
 use crate::config::error::suggest;
 use crate::config::{self, ConfigError};
+use crate::freshness::file::{ReadError, read_alone};
+use crate::telemetry::error_chain;
 
 mod hello;
 mod moment;
@@ -60,18 +61,22 @@ enum Hook {
 
 /// What the policy is called in what it keeps.
 const NAME: &str = "policy";
+/// Bytes of a file of cases. The longest of the first-party policies has 8 KB.
+const FILE_BYTES: usize = 1 << 20;
 
 impl Cases {
     /// Reads and checks a file. `plugin` is what the policy is loaded from.
     pub(super) fn load(path: &Path, plugin: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|cause| {
-            let hint = "`handfast policy new` writes one to begin with".to_owned();
-            ConfigError::Whole {
-                path: path.to_owned(),
-                message: format!("cannot read the cases: {cause}"),
-                hint,
-            }
+        let unreadable = |cause: &str| ConfigError::Whole {
+            path: path.to_owned(),
+            message: format!("cannot read the cases: {cause}"),
+            hint: "`handfast policy new` writes one to begin with".to_owned(),
+        };
+        let bytes = read_alone(path, FILE_BYTES).map_err(|error| match error {
+            ReadError::Missing { .. } => unreadable("No such file or directory"),
+            error => unreadable(&error_chain(&error)),
         })?;
+        let text = String::from_utf8(bytes).map_err(|_| unreadable("the file must be UTF-8 text"))?;
         written::File::parse(path, &text, NAME, plugin)
     }
 

@@ -19,9 +19,11 @@ use super::hello::Offer;
 use super::shelf::Shelf;
 use super::{Case, Cases, Hook, Subject};
 use crate::certificate::Peer;
+use crate::certificate::load::MAX_FILE_SIZE;
 use crate::config::error::suggest;
 use crate::config::file::File as Configuration;
 use crate::config::{self, ConfigError};
+use crate::freshness::file::read_alone;
 use crate::telemetry::error_chain;
 
 mod certificates;
@@ -147,7 +149,8 @@ impl Place<'_> {
         let failed = |error: &dyn std::error::Error| {
             self.at(file.span(), format!("no certificate can be read: {}", error_chain(error)), hint)
         };
-        let der = CertificateDer::from_pem_file(&path).map_err(|error| failed(&error))?;
+        let text = read_alone(&path, MAX_FILE_SIZE).map_err(|error| failed(&error))?;
+        let der = CertificateDer::from_pem_slice(&text).map_err(|error| failed(&error))?;
         Peer::new(der).map(Some).map_err(|error| failed(&error))
     }
 }
