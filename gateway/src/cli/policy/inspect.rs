@@ -33,7 +33,12 @@ pub(super) fn print(component: &Inspection, out: &mut Output) -> Result<(), Fail
         Report::of(component);
     let fact =
         |out: &mut Output, name: &str, value: &str| out.line(format_args!("{name:<11}{}", printable(value)));
-    fact(out, "interface", &format!("handfast:policy {}", interface_version.unwrap_or("none")))?;
+    let interface = match interface_version {
+        Some(version) => format!("handfast:policy {version}"),
+        None if names_ours(component) => "handfast:policy, without a version".to_owned(),
+        None => "none".to_owned(),
+    };
+    fact(out, "interface", &interface)?;
     fact(out, "hooks", &list(&hooks))?;
     fact(out, "imports", &list(&imports))?;
     if !stubs.is_empty() {
@@ -70,8 +75,7 @@ impl<'a> Report<'a> {
             ("admit", component.hooks.admit),
             ("configure", component.hooks.configure),
         ];
-        // HTTP is the one part of WASI that does something, and is granted.
-        let is_stub = |name: &&str| name.starts_with("wasi:") && !name.starts_with("wasi:http/");
+        let is_stub = |name: &&str| Inspection::is_stub(name);
         let (stubs, imports) = component.imports.iter().map(String::as_str).partition(is_stub);
         Self {
             interface_version: component.interface_version.as_deref(),
@@ -84,6 +88,11 @@ impl<'a> Report<'a> {
             refused: component.refused.as_ref().map(|refused| error_chain(refused)),
         }
     }
+}
+
+/// Whether it imports or exports anything of the interface.
+fn names_ours(component: &Inspection) -> bool {
+    component.imports.iter().chain(&component.exports).any(|name| name.starts_with("handfast:policy/"))
 }
 
 /// What a file is that is no policy.
