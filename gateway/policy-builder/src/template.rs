@@ -19,6 +19,10 @@ pub enum TemplateError {
     Exists { folder: PathBuf },
     #[error("`{name}` is no name for a policy")]
     Name { name: String },
+    #[error(
+        "`{name}` is what the SDK's own package is called, and no package can depend on another of its name"
+    )]
+    Taken { name: &'static str },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
 }
@@ -31,6 +35,7 @@ impl TemplateError {
             Self::Name { .. } => {
                 "begin with a lower-case letter, and go on with these, digits and hyphens, up to 64"
             }
+            Self::Taken { .. } => "name the folder otherwise, for example my-policy",
             Self::Write { .. } => "begin where you may write",
         }
     }
@@ -38,6 +43,8 @@ impl TemplateError {
 
 /// What the templates call their policy.
 const NAME: &str = "my-policy";
+/// What the SDK is called by cargo, npm and pip.
+const SDK: &str = "handfast-policy";
 
 /// Makes a new folder, whose last part is the policy's name. What is there is complete: it is written beside its place
 /// and renamed.
@@ -45,6 +52,9 @@ pub fn create(language: Language, folder: &Path) -> Result<(), TemplateError> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !is_name(name) {
         return Err(TemplateError::Name { name: folder.display().to_string() });
+    }
+    if name == SDK {
+        return Err(TemplateError::Taken { name: SDK });
     }
     if folder.symlink_metadata().is_ok() {
         return Err(TemplateError::Exists { folder: folder.to_owned() });
@@ -247,6 +257,19 @@ mod tests {
         assert!(is_name("tls13-only") && is_name("a"));
         for name in ["", "Tls", "1st", "-a", "a-", "a_b", "a b", "../a", "ä"] {
             assert!(!is_name(name), "{name}");
+        }
+    }
+
+    /// Cargo spoke of two packages of one name, when it was built.
+    #[test]
+    fn no_policy_is_called_as_the_sdk_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let error = create(Language::Rust, &parent.path().join(SDK)).unwrap_err();
+        assert!(matches!(error, TemplateError::Taken { .. }), "{error}");
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
+        let text = |path: &str| fs::read_to_string(Path::new("../../plugins/sdk").join(path)).unwrap();
+        for path in ["rust/Cargo.toml", "javascript/package.json", "python/pyproject.toml"] {
+            assert!(text(path).contains(&format!("\"{SDK}\"")), "{path}");
         }
     }
 

@@ -6,11 +6,20 @@ use handfast_policy_builder::{self as builder, Language, TemplateError};
 
 use super::super::output::{Output, printable};
 use super::super::{Failure, RUNTIME, USAGE};
+use crate::config::{EMBEDDED_POLICY, LISTENER_RULES};
 
 /// Makes the folder, and says how to go on.
 pub(super) fn run(language: Language, folder: &Path) -> Result<(), Failure> {
+    if let Some(own) = [EMBEDDED_POLICY, LISTENER_RULES].iter().find(|own| folder.ends_with(own)) {
+        let text = format!(
+            "`{own}` is the gateway's own name in logs and metrics, and it loads no policy that is called so\n  \
+             = hint: name the folder otherwise, for example my-{own}"
+        );
+        return Err(Failure { text, code: USAGE });
+    }
     builder::create(language, folder).map_err(|error| {
-        let code = if matches!(error, TemplateError::Name { .. }) { USAGE } else { RUNTIME };
+        let is_name = matches!(error, TemplateError::Name { .. } | TemplateError::Taken { .. });
+        let code = if is_name { USAGE } else { RUNTIME };
         let failure = Failure::runtime(&error);
         Failure { text: format!("{}\n  = hint: {}", failure.text, error.remedy()), code }
     })?;

@@ -1,4 +1,4 @@
-module my-policy
+module example.org/my-policy
 
 go 1.25
 
