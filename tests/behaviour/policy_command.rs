@@ -11,6 +11,8 @@ use handfast_tests::gateway::{binary, finish};
 use handfast_tests::{Finished, plugin, repository};
 use tempfile::TempDir;
 
+mod libraries;
+
 const USAGE: Option<i32> = Some(2);
 const RUNTIME: Option<i32> = Some(1);
 
@@ -82,9 +84,9 @@ fn from_nothing_to_a_tested_component(language: &str) {
     assert_eq!(json["hooks"], serde_json::json!(["select", "configure"]));
     assert_eq!((&json["size_bytes"], &json["refused"]), (&size.into(), &serde_json::Value::Null));
     let stubs = json["stubs"].as_array().expect("a list");
-    let is_interpreted = ["javascript", "python"].contains(&language);
-    assert_eq!(!stubs.is_empty(), is_interpreted, "{json}");
-    assert_eq!(inspected.contains("without files, sockets or environment"), is_interpreted, "{inspected}");
+    let has_runtime = ["go", "javascript", "python"].contains(&language);
+    assert_eq!(!stubs.is_empty(), has_runtime, "{json}");
+    assert_eq!(inspected.contains("without files, sockets or environment"), has_runtime, "{inspected}");
 
     let component = "tls13-only/policy.wasm";
     let cases = "tls13-only/cases.toml";
@@ -209,6 +211,64 @@ fn a_folder_and_a_file_that_is_too_large_are_no_components() {
     );
 }
 
+/// Once, `/dev/zero` was read until the memory was full, and a pipe waited for.
+#[test]
+fn what_is_no_regular_file_is_not_opened_and_no_file_is_read_without_a_bound() {
+    let desk = Desk::new();
+    fs::copy(plugin("custom-policy"), desk.path().join("policy.wasm")).expect("a plugin is copied");
+    desk.write("cases.toml", CASES);
+    desk.write("certificate.toml", &format!("[[certificate]]\nid = \"zero\"\nfile = \"/dev/zero\"\n{CASES}"));
+    let large = fs::File::create(desk.path().join("large.toml")).expect("a file is made");
+    large.set_len(100 << 20).expect("a sparse file");
+    let pipe = Command::new("mkfifo").arg(desk.path().join("pipe")).status().expect("mkfifo runs");
+    assert!(pipe.success());
+    let mut told = String::new();
+    for (arguments, code) in [
+        (&["policy", "inspect", "pipe"][..], RUNTIME),
+        (&["policy", "bench", "/dev/zero"], RUNTIME),
+        (&["policy", "test", "pipe", "--cases", "cases.toml"], RUNTIME),
+        (&["policy", "test", "policy.wasm", "--cases", "pipe"], USAGE),
+        (&["policy", "bench", "policy.wasm", "--cases", "/dev/zero"], USAGE),
+        (&["policy", "test", "policy.wasm", "--cases", "large.toml"], USAGE),
+        (&["policy", "test", "policy.wasm", "--cases", "certificate.toml"], USAGE),
+    ] {
+        let finished = desk.handfast(arguments);
+        assert_eq!(finished.code, code, "{arguments:?}: {}", finished.stderr);
+        told += &finished.stderr;
+    }
+    desk.snapshot(
+        "policy_files_that_are_none",
+        &Finished { code: None, stdout: String::new(), stderr: told },
+    );
+}
+
+/// Once, `inspect` called these good, or said of one import that it is stood in for and not provided.
+#[test]
+fn what_is_called_good_can_be_loaded() {
+    let desk = Desk::new();
+    let mut told = String::new();
+    for component in [
+        "(component (instance $i) (export \"handfast:policy/select@1.0.0\" (instance $i)))",
+        "(component (instance $i) (export \"handfast:policy/select\" (instance $i)))",
+        "(component (import \"wasi:nn/graph@0.2.0\" (instance)) (import \"wasi:cli/exit@0.2.0\" (instance)) (instance $i)
+            (export \"handfast:policy/select@1.0.0\" (instance $i)))",
+        "(component)",
+    ] {
+        desk.write("policy.wat", component);
+        let finished = desk.handfast(&["policy", "inspect", "policy.wat"]);
+        assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+        let facts = finished.stdout.lines().filter(|line| !line.starts_with("s"));
+        told += &facts.map(|line| format!("{line}\n")).collect::<String>();
+        told += &finished.stderr;
+    }
+    desk.write("policy.wat", &format!("(component) ;; {}", "a".repeat(300_000)));
+    told += &desk.handfast(&["policy", "inspect", "policy.wat"]).stderr;
+    desk.snapshot(
+        "policy_inspect_what_does_not_load",
+        &Finished { code: RUNTIME, stdout: String::new(), stderr: told },
+    );
+}
+
 #[test]
 fn one_case_is_shown_by_its_name_and_an_unknown_name_brings_those_there_are() {
     let desk = Desk::new();
@@ -237,7 +297,7 @@ fn a_component_that_is_not_there_is_told_before_mistakes_in_the_cases() {
         let finished = desk.handfast(&["policy", command, "nowhere.wasm", "--cases", "cases.toml"]);
         assert_eq!(finished.code, RUNTIME);
         assert!(
-            finished.stderr.starts_with("error: cannot read nowhere.wasm: No such file"),
+            finished.stderr.starts_with("error: cannot read nowhere.wasm: No such file or directory\n"),
             "{}",
             finished.stderr
         );
@@ -262,6 +322,38 @@ fn a_language_without_an_sdk_and_a_name_that_is_none_are_wrong_usage() {
     let finished = desk.handfast(&["policy", "new", "--language", "c", "My_Policy"]);
     assert_eq!(finished.code, USAGE);
     desk.snapshot("policy_new_bad_name", &finished);
+}
+
+/// Once, a folder was made whose configuration is refused, or whose package cargo knows two of.
+#[test]
+fn a_name_that_something_else_has_is_refused_before_there_is_a_folder() {
+    let desk = Desk::new();
+    let mut told = String::new();
+    for name in ["server-name", "listener", "handfast-policy"] {
+        let finished = desk.handfast(&["policy", "new", "--language", "rust", name]);
+        assert_eq!(finished.code, USAGE);
+        told += &finished.stderr;
+    }
+    desk.snapshot("policy_new_taken", &Finished { code: USAGE, stdout: String::new(), stderr: told });
+    assert_eq!(fs::read_dir(desk.path()).expect("a folder").count(), 0);
+    // Go looks for what begins without a domain among its own packages.
+    desk.handfast(&["policy", "new", "--language", "go", "runtime"]);
+    let module = fs::read_to_string(desk.path().join("runtime/go.mod")).expect("a file is read");
+    assert!(module.starts_with("module example.org/runtime\n"), "{module}");
+}
+
+#[test]
+fn a_module_that_python_does_not_find_is_told_in_the_words_of_python_alone() {
+    let tools = repository().join("target/languages/python");
+    assert!(tools.join("bin").is_dir(), "cargo xtask languages python");
+    let desk = Desk::new();
+    desk.handfast(&["policy", "new", "--language", "python", "mine"]);
+    let source = read("plugins/sdk/python/template/policy.py");
+    desk.write("mine/policy.py", &format!("import no_such_module\n{source}"));
+    symlink(&tools, desk.path().join("mine/.venv")).expect("a symlink is made");
+    let finished = desk.handfast(&["policy", "build", "mine"]);
+    assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
+    desk.snapshot("policy_build_no_python_module", &finished);
 }
 
 #[test]

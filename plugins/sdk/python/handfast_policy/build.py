@@ -9,6 +9,7 @@ import argparse
 import ast
 import importlib.resources
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -116,8 +117,20 @@ def build_component(source: Path, hooks: list[str], output: Path) -> None:
             text=True,
         )
         if done.returncode != 0:
-            raise BuildError((done.stderr or done.stdout).strip() or "componentize-py failed")
+            raise BuildError(told(done.stderr or done.stdout, source) or "componentize-py failed")
         os.replace(partial, output)
+
+
+def told(said: str, source: Path) -> str:
+    """What componentize-py said, without its own backtraces, and with the files as their author knows them."""
+    said = said.partition("\nStack backtrace:")[0]
+    # Its script fails with what the interpreter in the component said.
+    said = said.partition("AssertionError: ")[2] or said
+    before, _, cause = said.partition("\nCaused by:\n")
+    if cause.strip() in before:
+        said = before
+    said = re.sub(r'  File "/0/handfast_entry\.py".*\n(?:    .*\n)*', "", said)
+    return said.replace('File "/1/', f'File "{source.parent}/').strip()
 
 
 def world(source: Path, hooks: list[str]) -> str:
