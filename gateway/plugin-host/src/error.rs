@@ -142,8 +142,8 @@ pub enum CallError {
     #[error("the policy wanted more than its {limit} bytes of memory")]
     Memory { limit: usize },
     #[error(
-        "the policies' instances have all their memory: {most} bytes together, of which those of one policy have at most half \
-         (`max-policy-memory` in [gateway])"
+        "there is no memory left for the policy's instances: those of all policies have {most} bytes together, and those of one \
+         as much as they leave free, so at most half (`max-policy-memory` in [gateway])"
     )]
     NoRoom { most: usize },
     #[error("the policy made more than its {limit} calls of imported functions")]

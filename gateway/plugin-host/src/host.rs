@@ -42,6 +42,9 @@ pub struct HostSettings {
     /// Instances alive at once, of all policies. 4 GiB of address space are reserved for each of their memories, and
     /// `vm.max_map_count` (65,530) allows for some 10,000.
     pub max_instances: u32,
+    /// Bytes of linear memory of all policies' instances together, without the first MiB of each. One policy has at most as
+    /// much as it leaves free.
+    pub max_memory: usize,
     /// Bytes of one component file.
     pub max_component: usize,
     /// Who compiles. `None`: this process, without bounds; for components that are trusted.
@@ -50,7 +53,13 @@ pub struct HostSettings {
 
 impl Default for HostSettings {
     fn default() -> Self {
-        Self { code_cache: None, max_instances: 1_000, max_component: 64 << 20, compiler: None }
+        Self {
+            code_cache: None,
+            max_instances: 1_000,
+            max_memory: 256 << 20,
+            max_component: 64 << 20,
+            compiler: None,
+        }
     }
 }
 
@@ -80,7 +89,7 @@ impl Host {
         let engine =
             Engine::new(&config).map_err(|error| HostError::Engine { instances, source: error.into() })?;
         let linker = imports::linker(&engine).map_err(|error| HostError::Interface(error.into()))?;
-        let registry = Registry::default();
+        let registry = Registry::new(settings.max_memory);
         let clock = Clock::start(engine.clone()).map_err(HostError::Clock)?;
         let overtime = Overtime::start().map_err(HostError::Overtime)?;
         let code_cache = settings.code_cache.as_deref().and_then(usable_cache);

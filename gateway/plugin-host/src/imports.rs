@@ -51,7 +51,6 @@ pub(crate) struct State {
     pub(crate) subject: Subject,
     certificates: Handles<Arc<dyn views::Certificate>>,
     presented: Handles<Arc<dyn views::PeerCertificate>>,
-    ledger: Arc<Ledger>,
     /// `None` without the grant.
     key_value: Option<Arc<KeyValue>>,
     wasi: Wasi,
@@ -88,11 +87,10 @@ impl State {
         http: Option<Arc<dyn HttpClient>>,
     ) -> Self {
         Self {
-            account: Account::new(limits),
+            account: Account::new(limits, ledger),
             subject: Subject::default(),
             certificates: Handles::default(),
             presented: Handles::default(),
-            ledger,
             key_value,
             wasi: Wasi::default(),
             http: Http::new(http),
@@ -152,10 +150,10 @@ impl State {
     /// One message of the guest, if the call has any left.
     fn message(&mut self, level: log::Level, message: &str) {
         if !self.account.log_line() {
-            self.ledger.drop_message();
+            self.account.ledger().drop_message();
             return;
         }
-        let (ledger, rate) = (&*self.ledger, self.account.limits().log_rate);
+        let (ledger, rate) = (self.account.ledger(), self.account.limits().log_rate);
         match level {
             log::Level::Trace => emit!(Level::TRACE, ledger, rate, message),
             log::Level::Debug => emit!(Level::DEBUG, ledger, rate, message),
@@ -261,7 +259,8 @@ impl random::Host for State {
 impl counter::Host for State {
     fn add(&mut self, name: String, delta: u64) -> Result<()> {
         self.account.host_call()?;
-        self.ledger.counters.add(&self.ledger.policy, &name, delta);
+        let ledger = self.account.ledger();
+        ledger.counters.add(&ledger.policy, &name, delta);
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
 //! What a policy has that outlives its instances and its plugins: what it counted, the values it keeps, its share of the
-//! log and its places among the calls under way.
+//! log and of the memory, and its places among the calls under way.
 //!
 //! All are found by the policy's name, so that a plugin that replaces another goes on where that one was, and so does a
 //! policy whose settings a reload changed. A name that no policy has any more forgets them: the registry holds them
@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use crate::counter::Counters;
 use crate::key_value::{KeyValue, KeyValueBounds, KeyValueUse};
 use crate::log_rate::{Line, LogRate};
-use crate::policy::Idle;
+use crate::memory::{Memory, Share};
+use crate::policy::Waiting;
 
 /// What a policy has counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,15 +36,17 @@ pub struct Counted {
 pub(crate) struct Ledger {
     pub(crate) policy: String,
     pub(crate) counters: Counters,
+    pub(crate) memory: Arc<Share>,
     dropped_messages: AtomicU64,
     log_rate: LogRate,
 }
 
 impl Ledger {
-    fn new(policy: &str) -> Self {
+    fn new(policy: &str, memory: &Arc<Memory>) -> Self {
         Self {
             policy: policy.to_owned(),
             counters: Counters::default(),
+            memory: Arc::new(Share::new(Arc::clone(memory))),
             dropped_messages: AtomicU64::new(0),
             log_rate: LogRate::default(),
         }
@@ -82,24 +85,35 @@ impl Ledger {
 }
 
 /// Ledgers, stores and turns by the names of their policies.
-#[derive(Default)]
 pub(crate) struct Registry {
     /// Each beside how many it began with.
     turns: Mutex<HashMap<String, (u32, Weak<Semaphore>)>>,
     ledgers: Mutex<HashMap<String, Weak<Ledger>>>,
     stores: Mutex<HashMap<String, Weak<KeyValue>>>,
-    /// Where instances of all policies wait for their next call.
-    idle: Mutex<Vec<Weak<Idle>>>,
+    memory: Arc<Memory>,
+    waiting: Arc<Waiting>,
 }
 
 impl Registry {
+    /// `memory` is what the instances of all policies may have together, in bytes.
+    pub(crate) fn new(memory: usize) -> Self {
+        let waiting = Arc::<Waiting>::default();
+        Self {
+            turns: Mutex::default(),
+            ledgers: Mutex::default(),
+            stores: Mutex::default(),
+            memory: Arc::new(Memory::new(memory, Arc::clone(&waiting))),
+            waiting,
+        }
+    }
+
     pub(crate) fn ledger(&self, policy: &str) -> Arc<Ledger> {
         let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ledger) = ledgers.get(policy).and_then(Weak::upgrade) {
             return ledger;
         }
         ledgers.retain(|_, ledger| ledger.strong_count() > 0);
-        let ledger = Arc::new(Ledger::new(policy));
+        let ledger = Arc::new(Ledger::new(policy, &self.memory));
         ledgers.insert(policy.to_owned(), Arc::downgrade(&ledger));
         ledger
     }
@@ -120,22 +134,9 @@ impl Registry {
         turns
     }
 
-    /// Makes a place where instances wait known, so that they can make room.
-    pub(crate) fn idle(&self, idle: Idle) -> Arc<Idle> {
-        let idle = Arc::new(idle);
-        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|idle| idle.strong_count() > 0);
-        all.push(Arc::downgrade(&idle));
-        idle
-    }
-
-    /// Ends one instance that waits for a call, of the policy that has most of them. False if none waits.
-    pub(crate) fn make_room(&self) -> bool {
-        let all: Vec<_> = {
-            let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            all.iter().filter_map(Weak::upgrade).collect()
-        };
-        all.iter().max_by_key(|idle| idle.waiting()).is_some_and(|idle| idle.end_one())
+    /// Where instances of all policies wait for their next call.
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     /// Other bounds make another store: a build that fails in the end must not have shrunk the one in use.
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_a_policy_has_is_found_by_its_name_as_long_as_someone_holds_it() {
-        let registry = Registry::default();
+        let registry = Registry::new(usize::MAX);
         let bounds = KeyValueBounds::default();
         let (ledger, store) = (registry.ledger("a"), registry.key_value("a", bounds));
         assert!(Arc::ptr_eq(&ledger, &registry.ledger("a")));

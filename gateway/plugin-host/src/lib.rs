@@ -8,9 +8,9 @@
 //! 3. [`Policy`]: a plugin with a configuration and limits. Its hooks are called on every handshake.
 //!
 //! Nothing a guest does can end a thread of the gateway, hold a worker for more than some 10 milliseconds, once in a call, or
-//! take more than its [`Limits`]: the call ends with a [`CallError`] and the instance is thrown away. Compiling is not
-//! bounded by that, and takes time and memory out of proportion to the size of a hostile component: a [`Compiler`] does it
-//! in a child process, and what is in a component is counted first.
+//! take more than its [`Limits`], or all together more than [`HostSettings::max_memory`]: the call ends with a [`CallError`]
+//! and the instance is thrown away. Compiling is not bounded by that, and takes time and memory out of proportion to the
+//! size of a hostile component: a [`Compiler`] does it in a child process, and what is in a component is counted first.
 //!
 //! Of WASI there is what lets the runtimes of languages start: see `imports/wasi.rs`.
 
@@ -35,6 +35,7 @@ mod kept;
 mod key_value;
 mod limits;
 mod log_rate;
+mod memory;
 mod overtime;
 mod plugin;
 mod policy;

@@ -25,6 +25,7 @@
 //! the clock, so that one that is there is never late; and the wait is over when the response is there, not when a busy
 //! thread comes to see it (`imports/wasi/wake.rs`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
@@ -32,6 +33,8 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use crate::clock;
 use crate::error::{CallError, LoadError, Stop};
 use crate::imports::State;
+use crate::kept::Ledger;
+use crate::memory::{Charge, FREE};
 use crate::overtime::{self, end_of_turn};
 
 /// The largest linear memory a pool slot can hold, hence the largest [`Limits::memory`].
@@ -100,7 +103,10 @@ pub(crate) struct Account {
     limits: Limits,
     memory: usize,
     last_growth: usize,
-    memory_refused: bool,
+    ledger: Arc<Ledger>,
+    /// For what is beyond [`FREE`].
+    charge: Option<Charge>,
+    refused: Option<Refused>,
     table_elements: usize,
     /// When the guest began to run, or went on after a wait. `None` while it waits.
     going_since: Option<Instant>,
@@ -114,13 +120,24 @@ pub(crate) struct Account {
     log_lines: u32,
 }
 
+/// Why the guest did not get memory.
+#[derive(Debug, Clone, Copy)]
+enum Refused {
+    /// It has all that one instance may have.
+    Limit,
+    /// All policies together, or the instances of this one, have what they may.
+    Room,
+}
+
 impl Account {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, ledger: Arc<Ledger>) -> Self {
         Self {
             limits,
             memory: 0,
             last_growth: 0,
-            memory_refused: false,
+            ledger,
+            charge: None,
+            refused: None,
             table_elements: 0,
             going_since: None,
             went: Duration::ZERO,
@@ -133,7 +150,7 @@ impl Account {
 
     /// Starts the account of the next call into the guest.
     pub(crate) fn begin(&mut self) {
-        self.memory_refused = false;
+        self.refused = None;
         self.going_since = Some(Instant::now());
         self.went = Duration::ZERO;
         self.ran = Duration::ZERO;
@@ -165,7 +182,10 @@ impl Account {
     /// What the guest was refused, if that is the likely reason for the trap that followed: allocators answer a
     /// failed `memory.grow` with an abort.
     pub(crate) fn refused_memory(&self) -> Option<CallError> {
-        self.memory_refused.then_some(CallError::Memory { limit: self.limits.memory })
+        Some(match self.refused? {
+            Refused::Limit => CallError::Memory { limit: self.limits.memory },
+            Refused::Room => CallError::NoRoom { most: self.ledger.memory.all().most() },
+        })
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -175,6 +195,31 @@ impl Account {
     /// Bytes of linear memory, all memories together.
     pub(crate) fn memory(&self) -> usize {
         self.memory
+    }
+
+    /// What the policy has that outlives this instance.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The room that was waited for, before anything is made of it.
+    pub(crate) fn begin_with(&mut self, charge: Option<Charge>) {
+        self.charge = charge;
+    }
+
+    /// What the instance is charged for, to be kept until its memory is gone.
+    pub(crate) fn take_charge(&mut self) -> Option<Charge> {
+        self.charge.take()
+    }
+
+    pub(crate) fn is_charged(&self) -> bool {
+        self.charge.is_some()
+    }
+
+    /// Whether there is room for an instance of so many bytes.
+    fn has_room_for(&mut self, bytes: usize) -> bool {
+        let beyond = bytes.saturating_sub(FREE);
+        beyond == 0 || self.charge.get_or_insert_with(|| Charge::none(&self.ledger.memory)).grow_to(beyond)
     }
 
     /// How long the guest may still run, or wait for a response.
@@ -245,7 +290,11 @@ impl ResourceLimiter for Account {
             return Ok(false);
         }
         if total > self.limits.memory {
-            self.memory_refused = true;
+            self.refused = Some(Refused::Limit);
+            return Ok(false);
+        }
+        if !self.has_room_for(total) {
+            self.refused = Some(Refused::Room);
             return Ok(false);
         }
         self.memory = total;
@@ -294,6 +343,11 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::kept::Registry;
+
+    fn account() -> Account {
+        Account::new(Limits::default(), Registry::new(usize::MAX).ledger("under-test"))
+    }
 
     fn run_for(time: Duration) {
         let begun = Instant::now();
@@ -312,7 +366,7 @@ mod tests {
     /// Once, each wait began a new turn, and one that did not even wait, too.
     #[test]
     fn a_turn_on_a_worker_is_over_however_often_the_guest_waits_in_it() {
-        let mut account = Account::new(Limits::default());
+        let mut account = account();
         account.begin();
         for _ in 0..5 {
             run_for(clock::RUN / 4);
@@ -323,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_waits_before_each_tick_leaves_its_worker_too() {
-        let mut account = Account::new(Limits::default());
+        let mut account = account();
         account.begin();
         run_for(LONG_TURN);
         assert!(waits(&mut account));

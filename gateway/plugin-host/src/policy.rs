@@ -20,13 +20,15 @@ mod measure;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
 use self::hook::{Admit, Hook, Select, Validate};
-pub(crate) use self::idle::Idle;
+use self::idle::Idle;
+pub(crate) use self::idle::Waiting;
 use crate::component::{Hooks, needed_grant};
 use crate::error::{CallError, LoadError, Stop, call_error, is_pool_full};
 use crate::grant::{self, Grant};
@@ -35,6 +37,7 @@ use crate::imports::{State, Subject};
 use crate::kept::{Counted, Ledger};
 use crate::key_value::{KeyValue, KeyValueBounds};
 use crate::limits::{HANDLES, HOST_CALL_BYTES, Limits, PATIENCE, on_tick};
+use crate::memory::{Charge, FREE};
 use crate::overtime::Ended;
 use crate::plugin::Plugin;
 use crate::text::printable;
@@ -82,6 +85,8 @@ struct Shared {
     turns: Arc<Semaphore>,
     idle: Option<Arc<Idle>>,
     ledger: Arc<Ledger>,
+    /// Bytes of memory that an instance has when it is ready for its first call.
+    start_memory: AtomicUsize,
     key_value: Option<Arc<KeyValue>>,
     http: Option<Arc<dyn HttpClient>>,
 }
@@ -101,26 +106,34 @@ impl Policy {
         if config.len() > CONFIG_BYTES {
             return Err(LoadError::ConfigTooLarge { size: config.len(), most: CONFIG_BYTES });
         }
+        // A table that nobody reads was written for another plugin, and what that one was to keep out would come in.
+        if plugin.exports().configure.is_none() && !is_empty_table(&config) {
+            return Err(LoadError::NoConfigure);
+        }
         let registry = plugin.host().registry();
+        let ledger = registry.ledger(&name);
         let idle = match instances {
             Instances::Fresh => None,
             Instances::Reuse { max_idle: 0, .. } | Instances::Reuse { calls: 0, .. } => {
                 return Err(LoadError::NoReuse);
             }
-            Instances::Reuse { max_idle, calls } => Some(registry.idle(Idle::new(max_idle, calls))),
+            Instances::Reuse { max_idle, calls } => {
+                let memory = Arc::clone(&ledger.memory);
+                Some(registry.waiting().with(Idle::new(memory, max_idle, calls)))
+            }
         };
-        let ledger = registry.ledger(&name);
         let key_value = grants.contains(&Grant::KeyValue).then(|| registry.key_value(&name, key_value));
         let http = http.filter(|_| grants.contains(&Grant::Http));
         let turns = registry.turns(&name, limits.concurrency);
         let plugin = plugin.clone();
-        let shared = Shared { plugin, config, limits, turns, idle, ledger, key_value, http };
+        let start_memory = AtomicUsize::new(0);
+        let shared = Shared { plugin, config, limits, turns, idle, ledger, start_memory, key_value, http };
         let policy = Self { shared: Arc::new(shared) };
 
         let shared = Arc::clone(&policy.shared);
         let start = Box::pin(async move {
             let _ticking = shared.plugin.host().clock().tick();
-            let mut lease = shared.new_lease();
+            let mut lease = shared.new_lease(None);
             let instance = shared.start(&mut lease).await;
             let instance = shared.settle(&mut lease, instance)?;
             Ok((lease, instance))
@@ -128,6 +141,8 @@ impl Policy {
         match policy.within_bounds(start).await {
             Ok((mut lease, instance)) => {
                 policy.shared.check_types(&mut lease, &instance)?;
+                let memory = lease.store.data().account.memory();
+                policy.shared.start_memory.store(memory, Ordering::Relaxed);
                 policy.shared.keep(lease);
                 Ok(policy)
             }
@@ -174,6 +189,18 @@ impl Policy {
         hello: Arc<dyn ClientHello>,
         certificates: Arc<dyn Certificates>,
     ) -> Result<Decision, CallError> {
+        self.select_if(connection, hello, certificates, |_| Ok(())).await
+    }
+
+    /// The same where a decision may still be none for reasons that only the caller knows: what `check` refuses is an error of
+    /// the call like any other, after which the instance is not used again.
+    pub async fn select_if(
+        &self,
+        connection: Arc<dyn Connection>,
+        hello: Arc<dyn ClientHello>,
+        certificates: Arc<dyn Certificates>,
+        check: impl FnOnce(&Decision) -> Result<(), CallError> + Send + 'static,
+    ) -> Result<Decision, CallError> {
         let Some(hook) = self.shared.plugin.exports().select.clone() else { return Ok(Decision::PASS) };
         let subject = Subject {
             connection: Some(connection),
@@ -181,7 +208,7 @@ impl Policy {
             certificates: Some(certificates),
             chain: Vec::new(),
         };
-        self.call(Select(hook), subject).await
+        self.call(Select(hook), subject, check).await
     }
 
     /// Whether the client's certificate is good enough. Accepts without attributes where the plugin does not export
@@ -202,7 +229,7 @@ impl Policy {
             certificates: Some(certificates),
             chain,
         };
-        self.call(Validate(hook), subject).await
+        self.call(Validate(hook), subject, |_| Ok(())).await
     }
 
     /// Whether a certificate may go live; the inner error is the policy's reason, printable, at most 256 bytes.
@@ -213,21 +240,28 @@ impl Policy {
     ) -> Result<Result<(), String>, CallError> {
         let Some(hook) = self.shared.plugin.exports().admit.clone() else { return Ok(Ok(())) };
         let subject = Subject { certificates: Some(certificates), ..Subject::default() };
-        self.call(Admit(hook, certificate), subject).await
+        self.call(Admit(hook, certificate), subject, |_| Ok(())).await
     }
 
     /// One call, from its turn to its verdict.
-    async fn call<H: Hook>(&self, hook: H, subject: Subject) -> Result<H::Verdict, CallError> {
+    async fn call<H: Hook>(
+        &self,
+        hook: H,
+        subject: Subject,
+        check: impl FnOnce(&H::Verdict) -> Result<(), CallError> + Send + 'static,
+    ) -> Result<H::Verdict, CallError> {
         let (shared, turn) = (Arc::clone(&self.shared), self.turn().await?);
+        let place = self.place().await?;
         let call = Box::pin(async move {
             let _ticking = shared.plugin.host().clock().tick();
-            let mut lease = shared.lease(turn, subject);
+            let mut lease = shared.lease(place, turn, subject);
             let answer = async {
                 let instance = shared.start(&mut lease).await?;
                 hook.call(&mut lease, &instance).await
             };
             let answer = answer.await;
             let verdict = shared.settle(&mut lease, answer).and_then(H::verdict)?;
+            check(&verdict)?;
             shared.keep(lease);
             Ok(verdict)
         });
@@ -245,6 +279,18 @@ impl Policy {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(CallError::Busy(format!("{} calls of this policy are under way", limits.concurrency))),
         }
+    }
+
+    /// An instance that waits for a call, or room for a new one. Waits for either as long as for a turn.
+    async fn place(&self) -> Result<Place, CallError> {
+        let Shared { ledger, limits, .. } = &*self.shared;
+        if let Some(place) = self.shared.place() {
+            return Ok(place);
+        }
+        let waiting = ledger.memory.wait_for(|| self.shared.place());
+        let most = limits.timeout.saturating_mul(PATIENCE);
+        let place = tokio::time::timeout(most, waiting).await;
+        place.map_err(|_elapsed| CallError::NoRoom { most: ledger.memory.all().most() })
     }
 
     /// Runs what makes an instance or calls one, on this thread or, where it takes long, on others. It is ended when it has
@@ -266,23 +312,36 @@ impl Policy {
 }
 
 impl Shared {
-    /// An instance for one call: one that waits, or the makings of a new one.
-    fn lease(&self, turn: OwnedSemaphorePermit, subject: Subject) -> Lease {
-        let waiting = self.idle.as_ref().and_then(|idle| idle.take());
-        let mut lease = waiting.unwrap_or_else(|| self.new_lease());
+    fn place(&self) -> Option<Place> {
+        if let Some(lease) = self.idle.as_ref().and_then(|idle| idle.take()) {
+            return Some(Place::Waiting(Box::new(lease)));
+        }
+        match self.start_memory.load(Ordering::Relaxed).saturating_sub(FREE) {
+            0 => Some(Place::New(None)),
+            beyond => self.ledger.memory.start(beyond).map(|charge| Place::New(Some(charge))),
+        }
+    }
+
+    /// An instance for one call: one that waited, or the makings of a new one.
+    fn lease(&self, place: Place, turn: OwnedSemaphorePermit, subject: Subject) -> Lease {
+        let mut lease = match place {
+            Place::Waiting(lease) => *lease,
+            Place::New(charge) => self.new_lease(charge),
+        };
         lease.store.data_mut().subject = subject;
         lease.calls = lease.calls.saturating_add(1);
         lease.turn = Some(turn);
         lease
     }
 
-    fn new_lease(&self) -> Lease {
-        Lease { store: self.new_store(), instance: None, calls: 0, turn: None }
+    fn new_lease(&self, charge: Option<Charge>) -> Lease {
+        Lease { store: self.new_store(charge), instance: None, calls: 0, charge: None, turn: None }
     }
 
-    fn new_store(&self) -> Store<State> {
-        let state =
+    fn new_store(&self, charge: Option<Charge>) -> Store<State> {
+        let mut state =
             State::new(self.limits, Arc::clone(&self.ledger), self.key_value.clone(), self.http.clone());
+        state.account.begin_with(charge);
         let mut store = Store::new(self.plugin.host().engine(), state);
         store.limiter(|state| &mut state.account);
         store.set_hostcall_fuel(HOST_CALL_BYTES);
@@ -300,10 +359,11 @@ impl Shared {
             lease.begin();
             match self.plugin.linked().instantiate_async(&mut lease.store).await {
                 // Instances that wait for a call would be in the way of this one for as long as none comes.
-                Err(error) if is_pool_full(&error) && self.plugin.host().registry().make_room() => {
+                Err(error) if is_pool_full(&error) && self.plugin.host().registry().waiting().end_one() => {
                     let subject = std::mem::take(&mut lease.store.data_mut().subject);
+                    let charge = lease.store.data_mut().account.take_charge();
                     // The old one has what there was room for.
-                    lease.store = self.new_store();
+                    lease.store = self.new_store(charge);
                     lease.store.data_mut().subject = subject;
                 }
                 made => break made?,
@@ -354,8 +414,16 @@ impl Shared {
             lease.store.data_mut().subject = Subject::default();
             lease.turn = None;
             idle.give(lease);
+            self.ledger.memory.tell();
         }
     }
+}
+
+/// What a call begins with.
+enum Place {
+    Waiting(Box<Lease>),
+    /// What a new instance is charged for from the start, if anything.
+    New(Option<Charge>),
 }
 
 /// A store, and the instance in it once it is made.
@@ -363,11 +431,18 @@ struct Lease {
     store: Store<State>,
     instance: Option<Instance>,
     calls: u32,
+    /// Given back after the store, too. Until then it is the account's, which grows it.
+    charge: Option<Charge>,
     /// Given back after the store, which is declared and so dropped before it, has left the pool.
     turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Lease {
+    /// Whether memory comes free if it ends.
+    fn is_charged(&self) -> bool {
+        self.store.data().account.is_charged()
+    }
+
     /// Starts the account of the next call into the guest.
     fn begin(&mut self) {
         self.store.data_mut().begin();
@@ -377,9 +452,15 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.charge = self.store.data_mut().account.take_charge();
         // A call that was ended from without, by the wall clock or since nobody waits for it, has not come to `settle`.
         self.store.data_mut().end_lines();
     }
+}
+
+/// JSON that the gateway wrote, or a test: `{}` in any spelling.
+fn is_empty_table(config: &str) -> bool {
+    config.chars().all(|character| matches!(character, '{' | '}') || character.is_whitespace())
 }
 
 fn check_grants(plugin: &Plugin, grants: &[Grant], http: Option<&dyn HttpClient>) -> Result<(), LoadError> {

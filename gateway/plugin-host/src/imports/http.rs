@@ -625,7 +625,7 @@ mod tests {
         let (answer, told) = oneshot::channel();
         let limits = Limits { timeout: Duration::from_millis(500), ..Limits::default() };
         let client = Arc::new(Client(Mutex::new(Some(told))));
-        let state = State::new(limits, Registry::default().ledger("under-test"), None, Some(client));
+        let state = State::new(limits, Registry::new(usize::MAX).ledger("under-test"), None, Some(client));
         let mut store = Store::new(&Engine::default(), state);
         let state = store.data_mut();
         state.begin();
@@ -650,7 +650,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_waits_for_so_many_things_at_once() {
-        let state = State::new(Limits::default(), Registry::default().ledger("under-test"), None, None);
+        let state = State::new(Limits::default(), Registry::new(usize::MAX).ledger("under-test"), None, None);
         let mut store = Store::new(&Engine::default(), state);
         for (count, good) in [(HANDLES, true), (HANDLES + 1, false)] {
             let state = store.data_mut();

@@ -116,6 +116,34 @@ async fn memory_is_bounded_and_named_as_the_reason() {
 }
 
 #[tokio::test]
+async fn memory_of_all_policies_is_bounded_and_named_as_the_reason() {
+    let host =
+        Host::new(HostSettings { max_instances: 1, max_memory: 16 << 20, ..Default::default() }).unwrap();
+    let with = async |pages: u32| {
+        let body =
+            format!("(if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable))");
+        let plugin = host.load("under-test", &selecting(&body)).unwrap();
+        select(&Policy::new(&plugin, settings()).await.unwrap()).await
+    };
+    // Beside the first MiB, half of it.
+    with((9 << 4) - 1).await.unwrap();
+    let error = with(9 << 4).await.unwrap_err();
+    assert!(matches!(error, CallError::NoRoom { most } if most == 16 << 20), "{error}");
+    assert_eq!(error.kind(), "busy");
+    with((9 << 4) - 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_policy_that_is_too_large_for_all_does_not_start() {
+    let host =
+        Host::new(HostSettings { max_instances: 1, max_memory: 16 << 20, ..Default::default() }).unwrap();
+    let module = select_module("", &pass()).replacen("\"memory\") 1)", "\"memory\") 160)", 1);
+    let plugin = host.load("under-test", &component(&["select"], &module)).unwrap();
+    let Err(error) = Policy::new(&plugin, settings()).await else { panic!("it was accepted") };
+    assert!(matches!(error, LoadError::Start(CallError::NoRoom { .. })), "{error}");
+}
+
+#[tokio::test]
 async fn a_guest_that_copes_with_refused_memory_gives_its_verdict() {
     let grow = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))";
     let policy = policy(&selecting(grow), settings()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use handfast_plugin_host::{Host, HostSettings, LoadError};
+use handfast_plugin_host::{Host, HostSettings, LoadError, PolicySettings};
 
 use crate::guest::{component, component_against, component_for, pass, select_module, selecting};
 use crate::views::{host, policy, settings};
@@ -165,4 +165,19 @@ fn inspection_lists_the_interface_even_of_what_would_be_refused() {
     assert_eq!(inspection.exports, ["handfast:policy/select@1.9.0"]);
     assert!(matches!(inspection.refused, Some(LoadError::InterfaceVersion { .. })));
     assert!(host().inspect(&selecting("")).unwrap().refused.is_none());
+}
+
+/// Once it was dropped without a word, and so was what it was to keep out.
+#[tokio::test]
+async fn a_configuration_that_nobody_reads_is_refused() {
+    let with = |config: &str| policy_with(config.to_owned());
+    for empty in ["{}", "{ }\n"] {
+        with(empty).await.unwrap();
+    }
+    assert!(matches!(with(r#"{"limit":5}"#).await, Err(LoadError::NoConfigure)));
+}
+
+async fn policy_with(config: String) -> Result<(), LoadError> {
+    let settings = PolicySettings { config, ..settings() };
+    policy(&selecting(""), settings).await.map(drop)
 }

@@ -1,14 +1,21 @@
 //! `instances = "reuse"`: kept between calls, never after an error.
 
+use std::sync::Arc;
+
 use handfast_plugin_host::{
     CallError, Host, HostSettings, Instances, LoadError, Policy, PolicySettings, Verdict,
 };
 
 use crate::guest::{component, decision, module, select_function};
-use crate::views::{Hello, Store, policy, select, select_with, settings};
+use crate::views::{Hello, Socket, Store, policy, select, select_with, settings};
 
 /// Rejects with the number of its calls so far as the alert; traps when there is a server name.
 fn counting() -> Vec<u8> {
+    counting_and("", 1)
+}
+
+/// The same with so many pages of memory, that does this first.
+fn counting_and(first: &str, pages: u32) -> Vec<u8> {
     let body = r#"
         (call $server_name (local.get $hello) (i32.const 128))
         (if (i32.load8_u (i32.const 128)) (then unreachable))
@@ -16,10 +23,11 @@ fn counting() -> Vec<u8> {
         (i32.store8 (i32.const 21) (global.get $calls))"#;
     let functions = format!(
         "(global $calls (mut i32) (i32.const 0)) {} {}",
-        select_function(body),
+        select_function(&format!("{first} {body}")),
         decision(2, (24, 0), "", None)
     );
-    component(&["select"], &module(&functions))
+    let module = module(&functions).replacen("\"memory\") 1)", &format!("\"memory\") {pages})"), 1);
+    component(&["select"], &module)
 }
 
 async fn counted(policy: &Policy) -> u8 {
@@ -84,6 +92,39 @@ async fn instances_that_wait_make_room_for_calls() {
     let other = Policy::new(&plugin, other).await.unwrap();
     assert_eq!(counted(&other).await, 1);
     assert_eq!((counted(&reusing).await, counted(&other).await, counted(&reusing).await), (1, 1, 1));
+}
+
+/// Once, an id that only the gateway knew to be wrong left the instance in use.
+#[tokio::test]
+async fn a_verdict_that_the_caller_refuses_is_an_error_too() {
+    let policy = policy(&counting(), reusing(1, 100)).await.unwrap();
+    assert_eq!((counted(&policy).await, counted(&policy).await), (1, 2));
+    let refused = |_: &_| Err(CallError::InvalidVerdict("unknown".into()));
+    let (hello, store) = (Arc::new(Hello::default()), Arc::new(Store::default()));
+    let answer = policy.select_if(Arc::new(Socket), hello, store, refused).await;
+    assert!(matches!(answer, Err(CallError::InvalidVerdict(_))));
+    assert_eq!(counted(&policy).await, 1);
+}
+
+#[tokio::test]
+async fn instances_that_wait_make_room_for_the_memory_of_others() {
+    const MIB: usize = 1 << 20;
+    let host = Host::new(HostSettings { max_instances: 4, max_memory: 16 * MIB, ..Default::default() });
+    let host = host.unwrap();
+    let of = async |name: &str, component: &[u8], instances| {
+        let plugin = host.load(name, component).unwrap();
+        Policy::new(&plugin, PolicySettings { name: name.into(), instances, ..settings() }).await.unwrap()
+    };
+    // 9 MiB from the start, of which 8 are charged: its half.
+    let large = counting_and("", 144);
+    let large = of("large", &large, Instances::Reuse { max_idle: 4, calls: 100 }).await;
+    assert_eq!((counted(&large).await, counted(&large).await), (1, 2));
+    // Half of what is left is 4 MiB; 6 are more, and less than what waits.
+    let growth = "(if (i32.eq (memory.grow (i32.const 48)) (i32.const -1)) (then unreachable))
+        (if (i32.eq (memory.grow (i32.const 63)) (i32.const -1)) (then unreachable))";
+    let growing = counting_and(growth, 1);
+    let growing = of("growing", &growing, Instances::Fresh).await;
+    assert_eq!((counted(&growing).await, counted(&large).await), (1, 1));
 }
 
 #[tokio::test]

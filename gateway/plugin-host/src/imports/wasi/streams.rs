@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_write_is_bounded_and_lines_beyond_those_that_are_shown_are_only_counted() {
-        let ledger = Registry::default().ledger("under-test");
+        let ledger = Registry::new(usize::MAX).ledger("under-test");
         let mut state = State::new(Limits::default(), ledger.clone(), None, None);
         state.begin();
         let lines = b"x\n".repeat(ROOM / 2);
