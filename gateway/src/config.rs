@@ -37,6 +37,9 @@ pub struct Config {
     pub max_connections: usize,
     /// Instances of policies alive at once, of all policies.
     pub max_policy_instances: u32,
+    /// Bytes of memory of all policies' instances together, without the first MiB of each. At least twice what one instance of
+    /// any policy may have.
+    pub max_policy_memory: usize,
     /// Where compiled plugins are kept between runs. `None`: compiled anew at each start.
     pub state_directory: Option<PathBuf>,
     /// Whether the system may write the gateway's memory, keys among it, to a file, and others of its user look into it.

@@ -35,7 +35,7 @@ use crate::listener::clients::Clients;
 use crate::listener::{self, BindError};
 use crate::metrics::Metrics;
 use crate::policy::Last;
-use crate::reload::{BuildError, Builder, Reloader};
+use crate::reload::{BuildError, Builder, InstanceBounds, Reloader};
 use crate::request_log::RequestLog;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::telemetry::{error_chain, one_line};
@@ -121,8 +121,9 @@ async fn builder(
     generation: Arc<Generation>,
     last: Last,
 ) -> Result<Builder, ServerError> {
-    let (state, instances) = (config.state_directory.clone(), config.max_policy_instances);
-    Ok(Builder::new(state, instances, background, metrics, generation, last).await?)
+    let state = config.state_directory.clone();
+    let bounds = InstanceBounds { instances: config.max_policy_instances, memory: config.max_policy_memory };
+    Ok(Builder::new(state, bounds, background, metrics, generation, last).await?)
 }
 
 /// A running gateway.
@@ -498,6 +499,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
         ("workers", old.workers != new.workers),
         ("max-connections", old.max_connections != new.max_connections),
         ("max-policy-instances", old.max_policy_instances != new.max_policy_instances),
+        ("max-policy-memory", old.max_policy_memory != new.max_policy_memory),
         ("state-directory", old.state_directory != new.state_directory),
         ("[admin]", old.admin != new.admin),
         ("[log]", old.log != new.log),

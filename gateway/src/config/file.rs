@@ -55,6 +55,7 @@ struct GatewayTable {
     drain_timeout: Span,
     max_connections: Spanned<usize>,
     max_policy_instances: Spanned<u32>,
+    max_policy_memory: Spanned<Bytes>,
     state_directory: Option<PathBuf>,
     core_dumps: bool,
 }
@@ -67,6 +68,7 @@ impl Default for GatewayTable {
             drain_timeout: Span::seconds(30),
             max_connections: hundred_thousand(),
             max_policy_instances: Spanned::new(0..0, 1_000),
+            max_policy_memory: Spanned::new(0..0, Bytes(256 << 20)),
             state_directory: None,
             core_dumps: false,
         }

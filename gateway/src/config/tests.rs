@@ -58,10 +58,24 @@ fn values_out_of_bounds_are_refused_with_the_bounds() {
         ("[[policy]]\nname = \"p\"\nplugin = \"p.wasm\"\nlog-rate = 0", "between 1 and 100000"),
         ("[[policy]]\nname = \"p\"\nplugin = \"p.wasm\"\non-error = \"last\"", "did you mean `last-good`?"),
         ("[certificates]\nexpiry-warnings = [\"30d\", \"5m\"]", "between 1h and 366d"),
+        ("[gateway]\nmax-policy-memory = \"1023KiB\"", "between 1MiB and 1024GiB"),
+        ("[gateway]\nmax-policy-memory = \"1025GiB\"", "between 1MiB and 1024GiB"),
     ] {
         let error = refusal(keys);
         assert!(error.contains(expected), "{keys}: {error}");
     }
+}
+
+#[test]
+fn one_instance_of_each_policy_fits_into_half_of_the_memory_for_all() {
+    let with = |memory: &str, all: &str| {
+        let policy = format!("[[policy]]\nname = \"p\"\nplugin = \"p.wasm\"\nmemory = \"{memory}\"");
+        parse(&format!("{GOOD}[gateway]\nmax-policy-memory = \"{all}\"\n{policy}\n"))
+    };
+    assert_eq!(parse(GOOD).unwrap().max_policy_memory, 256 << 20);
+    assert_eq!(with("8MiB", "16MiB").unwrap().max_policy_memory, 16 << 20);
+    let error = with("8MiB", "15MiB").unwrap_err();
+    assert!(error.contains("no room for the policy `p`") && error.contains("8388608 bytes"), "{error}");
 }
 
 #[test]

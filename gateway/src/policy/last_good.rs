@@ -99,9 +99,10 @@ impl LastGood {
         }
     }
 
-    /// Who judges in the place of a version that failed. Nobody where no instance was free: another version needs one too.
+    /// Who judges in the place of a version that failed. Nobody where no instance was free, or no memory for one: another version
+    /// needs them too.
     pub(super) fn instead_of(&self, failed: &Arc<Version>, error: &CallError) -> Option<Arc<Version>> {
-        if matches!(error, CallError::Busy(_)) {
+        if matches!(error, CallError::Busy(_) | CallError::NoRoom { .. }) {
             return None;
         }
         // Where a file was put back, and for a handshake that began before a replacement, it may be the very same.

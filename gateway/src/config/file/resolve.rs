@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::quantity::Bytes;
 use super::{File, HttpTable, LogFormatWord, PolicyTable, quantity};
 use crate::config::error::ConfigError;
 use crate::config::{Config, Http, Log, LogFormat, Policy};
@@ -50,6 +51,7 @@ impl File {
             drain_timeout: self.gateway.drain_timeout.0,
             max_connections: context.at_least_one("max-connections", self.gateway.max_connections)?,
             max_policy_instances: context.policy_instances(self.gateway.max_policy_instances)?,
+            max_policy_memory: context.policy_memory(self.gateway.max_policy_memory, &policies)?,
             state_directory: self.gateway.state_directory.map(|directory| context.absolute(directory)),
             core_dumps: self.gateway.core_dumps,
             listeners,
@@ -160,6 +162,31 @@ impl<'a> Context<'a> {
             "`max-policy-instances` must be between 8 and 10000",
             "each takes 12 GiB of address space, though no memory before it is used; 1000 is the default",
         ))
+    }
+
+    /// An instance of a policy that is alone may have half. The largest `memory` of an instance is 64 MiB, so the default does
+    /// for all.
+    fn policy_memory(&self, memory: Spanned<Bytes>, policies: &[Arc<Policy>]) -> Result<usize, ConfigError> {
+        let bytes = memory.get_ref().0;
+        if !(1 << 20..=1 << 40).contains(&bytes) {
+            return Err(self.at(
+                memory.span(),
+                "`max-policy-memory` must be between 1MiB and 1024GiB",
+                "the instances of all policies have it together, beside a MiB for each; 256MiB is the default",
+            ));
+        }
+        match policies.iter().max_by_key(|policy| policy.memory) {
+            Some(largest) if largest.memory > bytes / 2 => Err(self.at(
+                memory.span(),
+                format!("`max-policy-memory` has no room for the policy `{}`", largest.name),
+                format!(
+                    "it must be at least twice the `memory` of one instance, which is {} bytes there: write more, or a lower \
+                     `memory` in its [[policy]] table",
+                    largest.memory
+                ),
+            )),
+            _ => Ok(bytes),
+        }
     }
 
     fn at_least_one(&self, key: &str, number: Spanned<usize>) -> Result<usize, ConfigError> {
