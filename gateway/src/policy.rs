@@ -26,6 +26,7 @@ pub mod decision;
 pub mod http_client;
 pub mod last_good;
 pub mod native;
+pub mod replacement;
 pub mod slot;
 pub mod unasked;
 
@@ -237,10 +238,9 @@ impl Chain {
             }
             let call = |policy: Arc<Version>| {
                 let (connection, hello) = (Arc::clone(connection), Arc::clone(hello));
-                async move {
-                    let answer = policy.select(connection, hello, Arc::clone(certificates)).await;
-                    answer.and_then(|decision| self.known(decision, certificates.as_ref()))
-                }
+                let (known, upstreams) = (Arc::clone(certificates), Arc::clone(&self.upstreams));
+                let check = move |decision: &_| check(decision, known.as_ref(), &upstreams);
+                async move { policy.select_if(connection, hello, Arc::clone(certificates), check).await }
             };
             let Asked { answer, by: policy, instead_of } = slot.ask(Hook::Select, policy, call).await;
             if let Some(error) = &instead_of {
@@ -284,7 +284,10 @@ impl Chain {
         let called = Instant::now();
         let policy = &self.embedded;
         let answer = policy.select(Arc::clone(connection), Arc::clone(hello), Arc::clone(certificates)).await;
-        let answer = answer.and_then(|decision| self.known(decision, certificates.as_ref()));
+        let answer = answer.and_then(|decision| {
+            check(&decision, certificates.as_ref(), &self.upstreams)?;
+            Ok(decision)
+        });
         self.embedded_calls.call(outcome(&answer), called.elapsed());
         match answer {
             Ok(decision) => selection(decision, EMBEDDED_POLICY, Some(policy.digest()), begun, failures),
@@ -295,21 +298,6 @@ impl Chain {
                 without_verdict(EMBEDDED_POLICY, policy.digest(), &error, begun, failures)
             }
         }
-    }
-
-    /// A certificate or an upstream that does not exist is no verdict.
-    fn known(
-        &self,
-        decision: plugin_host::Decision,
-        certificates: &dyn Certificates,
-    ) -> Result<plugin_host::Decision, CallError> {
-        let missing = match &decision.verdict {
-            Verdict::Certificate(id) if certificates.by_id(id).is_none() => ("certificate", id),
-            Verdict::Passthrough(name) if !self.upstreams.contains(name) => ("[[upstream]]", name),
-            _ => return Ok(decision),
-        };
-        let (what, name) = missing;
-        Err(CallError::InvalidVerdict(format!("there is no {what} `{}`", name.escape_debug())))
     }
 
     /// Judges the chain of an authenticated client: every policy that exports `validate` must accept it. Without a
@@ -375,6 +363,20 @@ impl Chain {
         }
         Ok(Validated { policies, attributes })
     }
+}
+
+/// A certificate or an upstream that does not exist is no verdict.
+fn check(
+    decision: &plugin_host::Decision,
+    certificates: &dyn Certificates,
+    upstreams: &[String],
+) -> Result<(), CallError> {
+    let (what, name) = match &decision.verdict {
+        Verdict::Certificate(id) if certificates.by_id(id).is_none() => ("certificate", id),
+        Verdict::Passthrough(name) if !upstreams.contains(name) => ("[[upstream]]", name),
+        _ => return Ok(()),
+    };
+    Err(CallError::InvalidVerdict(format!("there is no {what} `{}`", name.escape_debug())))
 }
 
 /// Nothing here can end a connection of TLS 1.1 or before; a policy may still have passed it through. GREASE values

@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError, EMBEDDED_POLICY};
 use crate::generation::Generation;
 use crate::metrics::Metrics;
 use crate::policy::slot::{Slot, SlotError, compiler};
-use crate::policy::{Last, Policies, unasked};
+use crate::policy::{Last, Policies, replacement, unasked};
 use crate::route::{Routes, Routing};
 use crate::snapshot::admit::AdmitGate;
 use crate::snapshot::{Snapshot, Snapshots};
@@ -59,6 +59,15 @@ pub enum BuildError {
     },
 }
 
+/// What the instances of all policies have together.
+#[derive(Debug, Clone, Copy)]
+pub struct InstanceBounds {
+    /// How many are alive at once.
+    pub instances: u32,
+    /// Bytes of memory, without the first MiB of each.
+    pub memory: usize,
+}
+
 /// Builds snapshots.
 pub struct Builder {
     host: plugin_host::Host,
@@ -74,7 +83,7 @@ impl Builder {
     /// Starts the sandbox and loads the embedded policy. `background` runs whatever may take long.
     pub async fn new(
         state_directory: Option<PathBuf>,
-        policy_instances: u32,
+        bounds: InstanceBounds,
         background: Handle,
         metrics: Arc<Metrics>,
         generation: Arc<Generation>,
@@ -84,7 +93,8 @@ impl Builder {
         let mut settings = plugin_host::HostSettings {
             code_cache: state_directory.map(|directory| directory.join("compiled-plugins")),
             compiler: Some(compiler()),
-            max_instances: policy_instances,
+            max_instances: bounds.instances,
+            max_memory: bounds.memory,
             ..Default::default()
         };
         if matches!(last, Last::Native) {
@@ -122,6 +132,7 @@ impl Builder {
         for unasked in policies.unasked(config.listeners.iter().map(Arc::as_ref)) {
             warn!(finding = %unasked, "policy");
         }
+        warn_of_lost_hooks(&policies, previous);
         let trust = trust(&config, previous)?;
         let Certificates { store: certificates, gate, watch } =
             self.certificates(&config, &policies, previous).await?;
@@ -273,6 +284,19 @@ fn trust(config: &Config, previous: Option<&Snapshot>) -> Result<HashMap<String,
         all.insert(listener.name.clone(), trust.map_err(failed)?);
     }
     Ok(all)
+}
+
+/// A new configuration may have another plugin in a policy's place, and one with fewer hooks may be meant. To tell it from a
+/// mistake is for whoever reads this.
+fn warn_of_lost_hooks(policies: &Policies, previous: Option<&Snapshot>) {
+    let before = previous.map_or(&[][..], |snapshot| snapshot.policies.slots());
+    for slot in policies.slots() {
+        let Some(old) = before.iter().find(|old| old.name() == slot.name()) else { continue };
+        if let Some(lost) = replacement::lost(old.current().hooks(), slot.current().hooks()) {
+            let name = slot.name();
+            warn!(finding = %format_args!("the plugin of the policy `{name}` does not export {lost}, as the one before did"), "policy");
+        }
+    }
 }
 
 fn list(findings: &[Finding]) -> String {

@@ -350,6 +350,26 @@ fn a_policy_that_refuses_its_config() {
     );
 }
 
+/// Once, its settings were dropped without a word.
+#[test]
+fn a_config_for_a_plugin_that_reads_none() {
+    let desk = Desk::new();
+    fs::copy(plugin("guest-loop"), desk.path().join("policy.wasm")).expect("a plugin is copied");
+    let good = format!("{GOOD}{POLICY}config = {{ limit = 5 }}\n");
+    let change = ("name = \"main\"", "name = \"main\"\npolicies = [\"mine\"]");
+    desk.refuses("config_that_nobody_reads", RUNTIME, &good, change);
+    let error = "exports no `configure` to be told of it";
+    let checked = desk.handfast(&["check", "-c", "handfast.toml"]);
+    assert_eq!((checked.code, checked.stderr.contains(error)), (RUNTIME, true), "{}", checked.stderr);
+
+    let cases =
+        "[policy]\nconfig = { limit = 5 }\n\n[[case]]\nname = \"any\"\nexpect = { verdict = \"pass\" }\n";
+    fs::write(desk.path().join("cases.toml"), cases).expect("cases are written");
+    let tested = desk.handfast(&["policy", "test", "policy.wasm", "--cases", "cases.toml"]);
+    assert_eq!(tested.code, RUNTIME, "{}", tested.stderr);
+    assert!(tested.stderr.contains(error), "{}", tested.stderr);
+}
+
 /// Once, `check` called it good, and everybody came in.
 #[test]
 fn a_policy_for_client_certificates_where_none_is_asked_for() {

@@ -63,8 +63,13 @@ fn a_version_that_was_withdrawn_stands_in_for_none() {
     // It answers every name but the one that it panics on. Those that come after it let everybody in.
     let good = digest("count.example");
     let lets_in = |mark: &str| {
+        // All of the probe's hooks: one with fewer would not take its place.
+        let others = r#"
+            (func (export "handfast:policy/validate@1.0.0#validate") (param i32 i32 i32) (result i32) unreachable)
+            (func (export "handfast:policy/admit@1.0.0#admit") (param i32) (result i32) unreachable)"#;
         let mark = data(4_000, mark.as_bytes());
-        component(&["select"], &module(&format!("{} {} {mark}", select_function(""), pass())))
+        let module = module(&format!("{} {} {others} {mark}", select_function(""), pass()));
+        component(&["select", "validate", "admit"], &module)
     };
     for bad in ["one", "two"] {
         policy.replace_with(&lets_in(bad));
@@ -96,7 +101,8 @@ fn where_both_fail_the_handshake_does() {
 
 #[test]
 fn a_plugin_that_never_answered_stands_in_for_none() {
-    let policy = Policy::start(&fs::read(plugin("guest-trap")).expect("a plugin is read"), "");
+    let trapping = format!("{} {}", select_function("unreachable"), pass());
+    let policy = Policy::start(&component(&["select"], &module(&trapping)), "");
     let refused = Refusal::Alert("internal_error");
     assert_eq!(policy.connect("any.example").expect_err("a refusal"), refused);
     policy.replace(&plugin("guest-hog"));

@@ -1,11 +1,13 @@
 //! Client certificates: asked for per listener, verified natively, judged by `validate` policies, told to upstreams.
 
 use std::fs;
+use std::path::Path;
 
 use handfast_tests::config::client_certificates;
 use handfast_tests::{
-    Authority, Client, Config, Curl, Gateway, Leaf, Line, Pair, Refusal, Response, Scene, plugin,
+    Authority, Client, Config, Curl, Gateway, Leaf, Line, Pair, Refusal, Response, Scene, plugin, repository,
 };
+use tempfile::TempDir;
 
 #[test]
 fn a_listener_that_requires_certificates_refuses_a_client_without_one() {
@@ -259,6 +261,56 @@ fn no_policy_is_replaced_by_one_that_only_judges_certificates_which_nobody_is_as
     };
     assert_eq!(get("alice").expect("a response").status, 200);
     assert!(get("mallory").is_err(), "the new plugin judges");
+}
+
+/// Once, the new plugin took the old one's place without a word, and whoever that one had refused came in.
+#[test]
+fn a_plugin_that_lost_validate_is_taken_only_by_a_new_configuration_or_a_start() {
+    let scene = Scene::new(&["a.example"]);
+    let folder = TempDir::new().expect("a scratch folder");
+    let (file, other) = (folder.path().join("policy.wasm"), folder.path().join("other.wasm"));
+    let without = repository().join("plugins/server-name/dist/server-name.wasm");
+    fs::copy(plugin("client-certificate"), &file).expect("a plugin is copied");
+    fs::copy(&without, &other).expect("a plugin is copied");
+    let config = |file: &Path, keys: &str| {
+        let listener =
+            format!("policies = [\"guard\"]\n{}", client_certificates("require", &scene.authority));
+        let keys = format!("reload-wait = \"30s\"\n{keys}");
+        scene.config().main_listener(&listener).policy("guard", file, &keys)
+    };
+    let names = "config = { common-names = [\"alice\"] }";
+    let gateway = Gateway::start(&config(&file, names));
+    let mallory = scene.authority.issue(Leaf::client("mallory"));
+    let client = Client::new().tls12().identity(&mallory);
+    let get = || client.get(gateway.address("main"), "a.example", "/");
+    get().expect_err("a refusal");
+
+    // With its settings it would be refused for those.
+    gateway.write_config(&config(&other, names));
+    gateway.sighup();
+    let line = gateway.wait_for("the refusal", |line| line.is("configuration not reloaded"));
+    assert!(line.text("error").contains("exports no `configure`"), "{line}");
+    get().expect_err("a refusal");
+
+    fs::copy(plugin("guest-probe"), file.with_extension("staged")).expect("a plugin is copied");
+    fs::rename(file.with_extension("staged"), &file).expect("a plugin is renamed");
+    gateway.reload(&config(&file, ""));
+    get().expect("this one does not know who mallory is");
+    fs::copy(&without, file.with_extension("staged")).expect("a plugin is copied");
+    fs::rename(file.with_extension("staged"), &file).expect("a plugin is renamed");
+    get().expect("the old one judges");
+    let line = gateway.wait_for("the refusal", |line| line.is("policy not replaced"));
+    let error = "it does not export `validate`, `admit`, as the plugin in use does";
+    assert!(line.text("error").contains(error) && line.text("error").contains("restart"), "{line}");
+    let kept = [("what", "policy"), ("name", "guard"), ("outcome", "kept")];
+    assert_eq!(gateway.metric("handfast_reloads_total", &kept), 1.0);
+
+    gateway.reload(&config(&other, ""));
+    let line = gateway.wait_for("the warning", |line| line.is("policy"));
+    let finding =
+        "the plugin of the policy `guard` does not export `validate`, `admit`, as the one before did";
+    assert_eq!(line.text("finding"), finding);
+    get().expect("nobody judges any more");
 }
 
 fn start(scene: &Scene, mode: &str) -> Gateway {

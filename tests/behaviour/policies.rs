@@ -223,6 +223,27 @@ fn a_reused_instance_that_trapped_is_not_used_again() {
     drop(probe.connect("count.example").expect("a handshake"));
 }
 
+/// Once, it was: that there is no such certificate is known to the gateway only, and not to the sandbox.
+#[test]
+fn a_reused_instance_whose_answer_means_nothing_is_not_used_again() {
+    let scene = probe_scene();
+    let config = probe_config(&scene, "instances = \"reuse\"");
+    let gateway = Gateway::start(&config);
+    let connect = |name: &str| Client::new().connect(gateway.address("main"), name).map(drop);
+    let mut calls = 0;
+    let mut count = || {
+        calls += 1;
+        connect("count.example").expect("a handshake");
+        let is_one = |line: &Line| line.is("connection") && line.text("server_name") == "count.example";
+        gateway.wait_for_nth(calls, "the connection", is_one).text("reason").to_owned()
+    };
+    for unknown in ["unknown.example", "passthrough-nowhere.example"] {
+        assert_eq!((count(), count()), ("call 1 of this instance".into(), "call 2 of this instance".into()));
+        assert_eq!(connect(unknown).expect_err("a refusal"), Refusal::Alert("internal_error"));
+    }
+    assert_eq!(count(), "call 1 of this instance");
+}
+
 #[test]
 fn a_policy_that_talks_too_much_is_cut_short() {
     let probe = Probe::start("");
@@ -313,8 +334,12 @@ fn replacing_a_policy_costs_no_handshake() {
     let (probe, file) = Probe::start_from_copy("config = {}");
     let address = probe.gateway.address("main");
     let load = Load::start(2, move || Client::new().get(address, "any.example", "/"));
+    // The same hooks in another file: a custom section more.
+    let other = probe.gateway.folder().join("other.wasm");
+    let bytes = [fs::read(plugin("guest-probe")).expect("a plugin is read"), b"\x00\x05\x04more".to_vec()];
+    fs::write(&other, bytes.concat()).expect("a plugin is written");
     for _ in 0..5 {
-        replace(&file, &plugin("custom-policy"));
+        replace(&file, &other);
         load.wait_for_rounds(5);
         replace(&file, &plugin("guest-probe"));
         load.wait_for_rounds(5);

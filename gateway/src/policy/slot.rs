@@ -2,7 +2,7 @@
 //!
 //! Each handshake compares the file with what was compiled from it and, after a change, waits (at most `reload-wait`)
 //! for the one compilation that all share. A file that is no policy, a policy that refuses its configuration, or one that
-//! would let everybody in ([`super::unasked`]) changes nothing: the last good one keeps judging.
+//! would let everybody in ([`super::unasked`], [`super::replacement`]) changes nothing: the last good one keeps judging.
 
 use std::future::Future;
 use std::io;
@@ -23,6 +23,7 @@ use crate::telemetry::{Throttle, error_chain};
 
 use super::http_client::Client;
 use super::last_good::{LastGood, Version};
+use super::replacement::InUse;
 use super::unasked;
 
 /// Bytes of a component that are read. The host refuses less than this by itself.
@@ -129,11 +130,16 @@ impl Slot {
             generation,
             last_good: Arc::clone(&last_good),
             http: http.clone(),
+            in_use: InUse::default(),
             unstarted: Mutex::default(),
         });
-        let loaded = Fresh::load(files, LARGEST_PLUGIN, loader, background).await.map_err(|failed| {
-            SlotError { policy: config.name.clone(), plugin: config.plugin.clone(), source: failed.reason }
+        let loading = Fresh::<Version>::load(files, LARGEST_PLUGIN, Arc::clone(&loader) as _, background);
+        let loaded = loading.await.map_err(|failed| SlotError {
+            policy: config.name.clone(),
+            plugin: config.plugin.clone(),
+            source: failed.reason,
         })?;
+        loader.in_use.set(loaded.current().hooks());
         let unasking = unasking.map(str::to_owned);
         Ok(Self { config, unasking, loaded, last_good, http, counters, complaints: Throttle::new() })
     }
@@ -274,6 +280,7 @@ struct Loader {
     generation: Arc<Generation>,
     last_good: Arc<LastGood>,
     http: Option<Arc<Client>>,
+    in_use: InUse,
     /// A plugin that compiled and did not start, for a reason that may pass: it is tried again, not compiled again.
     unstarted: Mutex<Option<plugin_host::Plugin>>,
 }
@@ -294,7 +301,10 @@ impl Load<Version> for Loader {
             if let Err(LoadError::Start(_)) = &policy {
                 self.unstarted(Some(plugin));
             }
-            policy.map(|policy| Arc::new(Version::new(policy))).map_err(|error| self.refusal(error))
+            let policy = policy.map_err(|error| self.refusal(error))?;
+            // Last: one that is no policy at all is told that.
+            self.in_use.check(policy.hooks())?;
+            Ok(Arc::new(Version::new(policy)))
         })
     }
 
@@ -302,6 +312,7 @@ impl Load<Version> for Loader {
         let policy = self.config.name.as_str();
         match change {
             Change::Replaced { old, new } => {
+                self.in_use.set(new.hooks());
                 if self.config.on_error == OnError::LastGood {
                     self.last_good.replaced(old, new);
                 }
@@ -332,12 +343,13 @@ impl Loader {
         std::mem::replace(&mut *self.unstarted.lock().unwrap_or_else(PoisonError::into_inner), next)
     }
 
-    /// A start that failed for want of time, a free instance or a process may succeed later; all else is the file's.
+    /// A start that failed for want of time, a free instance, memory or a process may succeed later; all else is the file's.
     fn refusal(&self, error: LoadError) -> Refusal {
         const AGAIN: Duration = Duration::from_secs(1);
         let passing = matches!(
             &error,
-            LoadError::Start(CallError::Timeout { .. } | CallError::Busy(_)) | LoadError::Compiler { .. }
+            LoadError::Start(CallError::Timeout { .. } | CallError::Busy(_) | CallError::NoRoom { .. })
+                | LoadError::Compiler { .. }
         );
         Refusal { reason: Arc::new(error), retry: passing.then_some(AGAIN) }
     }
