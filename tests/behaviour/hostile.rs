@@ -1,7 +1,8 @@
 //! Policies that loop, trap or eat memory: each costs its own handshake its verdict, and nobody else anything.
 //!
 //! Here with guests in Rust; [`calls`] has what only hand-written guests do in `select`, [`hooks`] the other hooks, [`keys`]
-//! and [`outgoing_http`] what needs a grant, and [`files`] what is hostile before anything of it is called.
+//! and [`outgoing_http`] what needs a grant, [`memory`] what many calls at once do to the memory that all share, and
+//! [`files`] what is hostile before anything of it is called.
 
 use std::fs;
 
@@ -11,6 +12,7 @@ mod calls;
 mod files;
 mod hooks;
 mod keys;
+mod memory;
 mod outgoing_http;
 
 /// Short, so that many loops fit into a test; a slow machine makes it longer, not wrong.
