@@ -7,9 +7,9 @@
 //! it is what a fleet pays for.
 //!
 //! Every server runs alone, on one core, with one worker; the load generator has another core. Servers take turns, A B
-//! C A B C, so that what drifts (clock rate, temperature, neighbours) drifts for all of them; each round is also a
-//! fresh process, so that luck with memory layout is averaged too. The figures are medians; absolutes belong to the
-//! machine, ratios travel.
+//! C, C B A, so that what drifts (clock rate, temperature, neighbours) drifts for all of them, and what a server leaves
+//! behind in the kernel is not always the same one's to bear; each round is also a fresh process, so that luck with
+//! memory layout is averaged too. The figures are medians; absolutes belong to the machine, ratios travel.
 //!
 //! What the servers are made to do is the same because the client offers one version, one group and one cipher; what is
 //! left to their settings is beside each of them, in [`server`].

@@ -136,21 +136,14 @@ impl Programs {
         let debug = target.join("debug");
         let folder = target.join("instructions");
         fs::create_dir_all(folder.join("certificates"))?;
+        // With the test, the libraries are those of the tests, and compiled already.
+        const COMMON: [&str; 5] = ["build", "--quiet", "--locked", "--workspace", "--test=behaviour"];
+        cargo(&[&COMMON[..], &["--bin=handfast-load", "--bin=handfast-plain"]].concat())?;
         // Of the crates' own code only: with a profile of its own, cargo would compile all libraries anew.
-        cargo(&[
-            "build",
-            "--quiet",
-            "--locked",
-            "--workspace",
-            "--bin",
-            "handfast-load",
-            "--bin",
-            "handfast-plain",
-        ])?;
         let optimised = |package: &str| format!("--config=profile.dev.package.{package}.opt-level=2");
         let optimised = ["handfast", "handfast-plugin-host", "handfast-wire"].map(optimised);
-        let build = ["build", "--quiet", "--locked", "--workspace", "--bin", "handfast"];
-        cargo(&build.into_iter().chain(optimised.iter().map(String::as_str)).collect::<Vec<_>>())?;
+        let optimised: Vec<_> = optimised.iter().map(String::as_str).collect();
+        cargo(&[&COMMON[..], &["--bin=handfast"], &optimised].concat())?;
         // The next build of the tests puts its own in this place.
         let gateway = folder.join("handfast");
         fs::copy(debug.join("handfast"), &gateway).context("cargo left no gateway")?;

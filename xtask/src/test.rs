@@ -4,6 +4,7 @@
 //! package name where it may install them, guests with the pinned compiler.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::process::Command;
 use std::time::Instant;
 
@@ -58,11 +59,19 @@ fn policies_in_all_languages() -> Result<()> {
 
 /// The tests of the real binary.
 fn behaviour(filter: Option<&str>) -> Result<()> {
-    // Of the whole workspace, each: libraries would be compiled once more for the features that a single package asks for.
-    step("gateway", || cargo(&["build", "--workspace", "--bin", "handfast", "--locked"]))?;
+    // With the tests, of the whole workspace: libraries would be compiled once more for the features that one package asks for.
+    step("gateway", || {
+        cargo(&["build", "--workspace", "--bin", "handfast", "--test", "behaviour", "--locked"])
+    })?;
     let mut arguments = vec!["test", "--workspace", "--test", "behaviour", "--locked"];
     arguments.extend(filter.iter().flat_map(|filter| ["--", *filter]));
-    step("behaviour tests", || cargo(&arguments))
+    step("behaviour tests", || cargo_with(&arguments, &[("RUST_TEST_THREADS", &behaviour_threads())]))
+}
+
+/// So many tests at once: much of their time they wait, for a deadline or for a child.
+fn behaviour_threads() -> String {
+    let threads = || std::thread::available_parallelism().map_or(1, NonZero::get) * 2;
+    std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| threads().to_string())
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -74,12 +83,17 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
+    cargo_with(arguments, &[])
+}
+
+fn cargo_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let status = Command::new(cargo)
         .args(arguments)
         .current_dir(root())
         // Snapshots are compared, never written, whatever the caller's habits.
         .env("INSTA_UPDATE", "no")
+        .envs(environment.iter().copied())
         .status()
         .context("cargo does not start")?;
     ensure!(status.success(), "cargo {} ended with {status}", arguments.join(" "));

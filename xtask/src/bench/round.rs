@@ -50,7 +50,12 @@ pub(super) fn measure(
     let mut all: Vec<Measured> = figure.subjects.iter().map(none).collect();
     let mut details = Details::new();
     for round in 1..=length.rounds {
-        for (subject, measured) in figure.subjects.iter().zip(&mut all) {
+        let mut turns: Vec<_> = figure.subjects.iter().zip(&mut all).collect();
+        // There and back, so that none is always the one behind a server that leaves the kernel with work.
+        if round % 2 == 0 {
+            turns.reverse();
+        }
+        for (subject, measured) in turns {
             let name = subject.name;
             let turn = turn(ground, figure, subject, &setting, length).with_context(|| name.to_owned())?;
             eprintln!("bench: {}, round {round} of {}: {name}: {turn}", figure.name, length.rounds);
