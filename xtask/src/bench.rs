@@ -24,6 +24,7 @@ use ground::Ground;
 use report::{Details, Heading, Measured, Report};
 use round::Length;
 
+mod aims;
 mod certificates;
 mod figure;
 mod ground;

@@ -101,8 +101,13 @@ pub(super) fn measure(
             title: format!("The 99th percentile of a full handshake, 1,000 a second, {title}"),
             unit: "µs",
         };
-        let server =
-            |name, title, from: &Percentiles| Measured { name, title, values: from.p99.clone(), rates: None };
+        let server = |name, title, from: &Percentiles| Measured {
+            name,
+            title,
+            values: from.p99.clone(),
+            rates: None,
+            unready: None,
+        };
         let mut servers = vec![server("handfast", "handfast", &percentiles)];
         let mut details = Details::from([("handfast", percentiles.columns())]);
         if event != Event::Nothing {

@@ -84,7 +84,10 @@ pub(super) fn measure(
             let name = name(language, figure);
             if wanted(&name) {
                 let heading = Heading { name, title: format!("A policy in {title}: {what}"), unit };
-                lines.push((heading, vec![Measured { name: "handfast", title, values, rates: None }]));
+                lines.push((
+                    heading,
+                    vec![Measured { name: "handfast", title, values, rates: None, unready: None }],
+                ));
             }
         }
     }

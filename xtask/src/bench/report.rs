@@ -42,6 +42,8 @@ pub(super) struct Measured {
     pub(super) values: Samples,
     /// Operations per second, where the figure is a cost under load.
     pub(super) rates: Option<Samples>,
+    /// Why there are no values.
+    pub(super) unready: Option<String>,
 }
 
 /// Other numbers of the same turns, by server and name: further columns.
@@ -64,6 +66,9 @@ pub(super) struct Line {
     rates: BTreeMap<String, Summary>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     details: BTreeMap<String, BTreeMap<String, Summary>>,
+    /// The peers that could not be measured, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unready: BTreeMap<String, String>,
     /// What the servers are called in a table, in its order.
     titles: Vec<(String, String)>,
 }
@@ -90,10 +95,15 @@ impl Report {
             differences: BTreeMap::new(),
             rates: BTreeMap::new(),
             details: BTreeMap::new(),
+            unready: BTreeMap::new(),
             titles: measured.iter().map(title).collect(),
         };
         for peer in peers {
             let name = || peer.name.to_owned();
+            if let Some(why) = &peer.unready {
+                line.unready.insert(name(), why.clone());
+                continue;
+            }
             let value = peer.values.summary()?;
             line.peers.insert(name(), value);
             line.ratios.insert(name(), short(handfast.median / value.median));
@@ -124,13 +134,27 @@ impl Report {
     }
 }
 
+impl Document {
+    pub(super) fn figure(&self, name: &str) -> Result<&Line> {
+        let found = self.figures.iter().find(|line| line.name == name);
+        found.with_context(|| format!("no figure is called `{name}`"))
+    }
+}
+
 impl Line {
+    /// What a server is called, and the gateway's median over its.
+    pub(super) fn compared(&self, server: &str) -> Result<(&str, f64)> {
+        let title = self.titles.iter().find(|(name, _)| name == server).map(|(_, title)| title.as_str());
+        let compared = title.zip(self.ratios.get(server).copied());
+        compared.with_context(|| format!("`{}` is not beside `{server}`", self.name))
+    }
+
     /// In Markdown. Columns that would be empty are left out.
     pub(super) fn table(&self) -> Result<String> {
         let further = self.details.values().next().into_iter().flat_map(BTreeMap::keys);
         let further: Vec<&str> = further.map(String::as_str).collect();
         let mut columns = vec!["server", "median", "min to max", "runs"];
-        if !self.peers.is_empty() {
+        if self.titles.len() > 1 {
             columns.extend(["handfast to it", "round by round"]);
         }
         if !self.rates.is_empty() {
@@ -142,6 +166,12 @@ impl Line {
         writeln!(table, "|---|{}", "---:|".repeat(columns.len() - 1))?;
         for (position, (name, title)) in self.titles.iter().enumerate() {
             let mut cells = vec![title.clone()];
+            if let Some(why) = self.unready.get(name) {
+                cells.push(why.clone());
+                cells.resize(columns.len(), String::new());
+                writeln!(table, "| {} |", cells.join(" | "))?;
+                continue;
+            }
             cells.extend(self.figures_of(position, name));
             if !self.rates.is_empty() {
                 cells.push(self.rates.get(name).map(|rate| shown(rate.median)).unwrap_or_default());
@@ -171,11 +201,27 @@ impl Line {
                 format!("{:.2} to {:.2} × ({sign}{difference})", spread.min, spread.max),
             ])
         });
-        if !self.peers.is_empty() {
+        if self.titles.len() > 1 {
             cells.extend(compared.unwrap_or_default());
         }
         cells
     }
+}
+
+/// The gateway's medians alone: figures of one kind in a column, which `columns` names, those of one thing in a row.
+pub(super) fn medians(columns: &[&str], rows: &[Vec<&Line>]) -> Result<String> {
+    let mut table = String::from("|");
+    let units = rows.first().into_iter().flatten().map(|line| &line.unit);
+    for (column, unit) in columns.iter().zip(units) {
+        write!(table, " | {}, {unit}", column.replace('-', " "))?;
+    }
+    writeln!(table, " |\n|---|{}", "---:|".repeat(columns.len()))?;
+    for row in rows {
+        let title = row.first().and_then(|line| line.titles.first()).map(|(_, title)| title.as_str());
+        let cells = row.iter().map(|line| shown(line.handfast.median));
+        writeln!(table, "| {} | {} |", title.unwrap_or_default(), cells.collect::<Vec<_>>().join(" | "))?;
+    }
+    Ok(table)
 }
 
 /// As many digits as count, and thousands apart.
@@ -204,7 +250,7 @@ mod tests {
     fn measured(name: &'static str, values: &[f64]) -> Measured {
         let mut samples = Samples::default();
         values.iter().for_each(|value| samples.add(*value));
-        Measured { name, title: name, values: samples, rates: None }
+        Measured { name, title: name, values: samples, rates: None, unready: None }
     }
 
     #[test]
@@ -217,6 +263,16 @@ mod tests {
         assert!(table.contains(row), "{table}");
         let line = serde_json::to_string(&report.figures[0]).unwrap();
         assert_eq!(serde_json::from_str::<Line>(&line).unwrap().table().unwrap(), table);
+    }
+
+    #[test]
+    fn a_peer_that_could_not_be_measured_has_a_line_that_says_why() {
+        let heading = Heading { name: "figure".into(), title: "A figure".into(), unit: "ms" };
+        let unready = Some("not ready after 300 s".to_owned());
+        let haproxy = Measured { unready, ..measured("haproxy", &[]) };
+        let mut report = Report::default();
+        let table = report.add(&heading, &[measured("handfast", &[1.0]), haproxy], &Details::new()).unwrap();
+        assert!(table.contains("| haproxy | not ready after 300 s |"), "{table}");
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) fn measure(
         title: subject.title,
         values: Samples::default(),
         rates: None,
+        unready: None,
     };
     let (folder, certificates) = ground.certificates(figure.keys)?;
     let start = if figure.work.uploads() { start_sink } else { start_upstream };

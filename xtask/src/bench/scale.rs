@@ -22,7 +22,7 @@ use super::processor::{memory_of_tree, time_of_tree};
 use super::report::{Heading, Measured};
 use super::round::{Length, loaded};
 use super::samples::Samples;
-use super::server::{HANDFAST_SCALE, HAPROXY_SCALE, NGINX_SCALE, Server, pause};
+use super::server::{HANDFAST_SCALE, HAPROXY_SCALE, NGINX_SCALE, NotReady, Server, pause};
 
 pub(super) const SIZES: [usize; 3] = [1, 1_000, 100_000];
 
@@ -52,6 +52,14 @@ pub(super) struct Contender {
 
 const CONTENDERS: [&Contender; 3] = [&HANDFAST_SCALE, &NGINX_SCALE, &HAPROXY_SCALE];
 
+/// What a contender's turns gave.
+#[derive(Default)]
+struct Standing {
+    /// In the order of [`FIGURES`].
+    samples: [Samples; 4],
+    unready: Option<String>,
+}
+
 /// The names of a size's figures.
 pub(super) fn names(size: usize) -> impl Iterator<Item = String> {
     FIGURES.iter().map(move |(figure, _, _)| name(size, figure))
@@ -60,13 +68,26 @@ pub(super) fn names(size: usize) -> impl Iterator<Item = String> {
 pub(super) fn measure(ground: &Ground, size: usize, length: Length) -> Result<Vec<(Heading, Vec<Measured>)>> {
     let population = Population::prepare(&ground.kept, size)?;
     let rounds = if size > 10_000 { length.rounds.min(LARGE_ROUNDS) } else { length.rounds };
-    let mut all: Vec<[Samples; 4]> = CONTENDERS.iter().map(|_| Default::default()).collect();
+    let mut all: Vec<Standing> = CONTENDERS.iter().map(|_| Standing::default()).collect();
     for round in 1..=rounds {
-        for (contender, samples) in CONTENDERS.iter().zip(&mut all) {
+        for (contender, standing) in CONTENDERS.iter().zip(&mut all) {
             let name = contender.name;
-            let values = turn(ground, &population, contender, length).with_context(|| name.to_owned())?;
+            if standing.unready.is_some() {
+                continue;
+            }
+            let values = match turn(ground, &population, contender, length) {
+                Ok(values) => values,
+                Err(error) => {
+                    // Of a peer only: without the gateway there is nothing to compare.
+                    let unready = error.downcast_ref::<NotReady>().filter(|_| name != "handfast");
+                    let Some(unready) = unready else { return Err(error.context(name)) };
+                    eprintln!("bench: {size} certificates, round {round} of {rounds}: {name}: {unready}");
+                    standing.unready = Some(unready.shortly());
+                    continue;
+                }
+            };
             eprintln!("bench: {size} certificates, round {round} of {rounds}: {name}: {values:.1?}");
-            for (samples, value) in samples.iter_mut().zip(values) {
+            for (samples, value) in standing.samples.iter_mut().zip(values) {
                 samples.add(value);
             }
         }
@@ -74,11 +95,12 @@ pub(super) fn measure(ground: &Ground, size: usize, length: Length) -> Result<Ve
     let figures = FIGURES.iter().enumerate().map(|(position, (figure, title, unit))| {
         let heading =
             Heading { name: name(size, figure), title: format!("{size} certificates: {title}"), unit };
-        let measured = CONTENDERS.iter().zip(&all).map(|(contender, samples)| Measured {
+        let measured = CONTENDERS.iter().zip(&all).map(|(contender, standing)| Measured {
             name: contender.name,
             title: contender.title,
-            values: samples.get(position).cloned().unwrap_or_default(),
+            values: standing.samples.get(position).cloned().unwrap_or_default(),
             rates: None,
+            unready: standing.unready.clone(),
         });
         (heading, measured.collect())
     });

@@ -73,7 +73,7 @@ pub(super) fn measure(
             title: title.to_owned(),
             unit: "server CPU µs per operation, cores shared with the generators",
         };
-        let server = |name, title, values| Measured { name, title, values, rates: None };
+        let server = |name, title, values| Measured { name, title, values, rates: None, unready: None };
         let servers = vec![
             server("handfast", "handfast, two workers on two cores", both),
             server("handfast-one-worker", "handfast, one worker on one core", one),

@@ -4,6 +4,7 @@
 //! handshake), no session cache, an accept queue of 4,096, connections to clients and upstreams kept. Everything else is
 //! the server's default. What the client fixes (version, group, cipher, protocol) needs no setting.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::certificates::Named;
 use super::ground::Ground;
-use super::processor::placed;
+use super::processor::{memory_of_tree, placed};
 
 mod caddy;
 mod handfast;
@@ -42,7 +43,7 @@ pub(super) use plain::{
 pub(super) use upstream::start as start_upstream;
 
 /// A start takes milliseconds, with 100,000 certificates minutes.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A server that can be measured.
@@ -92,6 +93,29 @@ pub(super) enum Plain {
     Silent,
     Http,
 }
+
+/// A server that does not accept connections in time.
+#[derive(Debug)]
+pub(super) struct NotReady {
+    /// What it has in memory so far.
+    mebibytes: u64,
+    said: String,
+}
+
+impl NotReady {
+    /// For a table.
+    pub(super) fn shortly(&self) -> String {
+        format!("not ready after {} s, with {} MiB", PATIENCE.as_secs(), self.mebibytes)
+    }
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.shortly(), self.said)
+    }
+}
+
+impl std::error::Error for NotReady {}
 
 impl Server {
     /// Starts a command on the server's core and waits until it accepts connections.
@@ -167,7 +191,10 @@ impl Server {
             if let Some(status) = self.process.try_wait()? {
                 bail!("the server ended ({status}): {}", self.said());
             }
-            ensure!(begun.elapsed() < PATIENCE, "the server does not listen: {}", self.said());
+            if begun.elapsed() > PATIENCE {
+                let mebibytes = memory_of_tree(self.id())? >> 20;
+                return Err(NotReady { mebibytes, said: self.said() }.into());
+            }
             pause(LOOK);
         }
         Ok(())

@@ -45,5 +45,5 @@ pub(super) fn measure(ground: &Ground, length: Length) -> Result<(Heading, Vec<M
         title: "The strict check of a certificate that did not change".to_owned(),
         unit: "CPU µs per handshake",
     };
-    Ok((heading, vec![Measured { name: "handfast", title: "handfast", values, rates: None }]))
+    Ok((heading, vec![Measured { name: "handfast", title: "handfast", values, rates: None, unready: None }]))
 }
