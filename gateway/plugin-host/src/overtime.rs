@@ -18,13 +18,13 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::instrument::WithSubscriber;
+use tracing::{Dispatch, dispatcher};
 
 use self::queue::Queue;
 use crate::clock::RUN;
@@ -92,6 +92,7 @@ impl Overtime {
         let runtime = self.runtime.as_ref().ok_or(Ended)?;
         let long = is_long();
         let (queue, policy) = (Arc::clone(&self.queue), Arc::from(policy));
+        let mut call = WithItsLog { call: Some(call), log: dispatcher::get_default(Clone::clone) };
         let rest = async move {
             let mut turn = None;
             let answer = poll_fn(|context| {
@@ -101,7 +102,7 @@ impl Overtime {
                 let begun = time_of_this_thread();
                 CHARGED.set(begun);
                 TURN_IS_OVER.set(false);
-                let polled = call.as_mut().poll(context);
+                let polled = call.poll(context);
                 CHARGED.set(None);
                 place.used(since(begun));
                 if polled.is_pending() && TURN_IS_OVER.get() {
@@ -114,15 +115,34 @@ impl Overtime {
             drop(long);
             answer
         };
-        // What it logs goes where it would have gone from here.
-        let rest = runtime.spawn(rest.with_current_subscriber());
-        match AbortOnDropHandle::new(rest).await {
+        match AbortOnDropHandle::new(runtime.spawn(rest)).await {
             Ok(answer) => Ok(answer),
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_cancelled) => Err(Ended),
             },
         }
+    }
+}
+
+/// A call that went elsewhere. What it logs, its last words when it is ended included, goes where it would have gone from
+/// where it began.
+struct WithItsLog<F> {
+    /// `None` only in `drop`.
+    call: Option<Pin<Box<F>>>,
+    log: Dispatch,
+}
+
+impl<F: Future> WithItsLog<F> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(call) = &mut self.call else { return Poll::Pending };
+        dispatcher::with_default(&self.log, || call.as_mut().poll(context))
+    }
+}
+
+impl<F> Drop for WithItsLog<F> {
+    fn drop(&mut self) {
+        dispatcher::with_default(&self.log, || drop(self.call.take()));
     }
 }
 
@@ -175,7 +195,12 @@ fn time_of_this_thread() -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+
+    use tokio::sync::oneshot;
+    use tracing_subscriber::Registry;
 
     use super::*;
 
@@ -189,6 +214,34 @@ mod tests {
             counted.fetch_add(1, Ordering::Relaxed);
             end_of_turn().await;
         }
+    }
+
+    /// Tells whether its end is logged where the test logs.
+    struct LastWords(mpsc::Sender<bool>);
+
+    impl Drop for LastWords {
+        fn drop(&mut self) {
+            self.0.send(dispatcher::get_default(|log| log.is::<Registry>())).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_call_says_when_it_is_ended_is_logged_where_it_began() {
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry());
+        let overtime = Overtime::with_threads(1).unwrap();
+        let (is_there, there) = oneshot::channel();
+        let (words, said) = mpsc::channel();
+        let call = Box::pin(async move {
+            let _words = LastWords(words);
+            end_of_turn().await;
+            is_there.send(()).unwrap();
+            pending::<()>().await;
+        });
+        tokio::select! {
+            _ = overtime.run("endless", call, || ()) => unreachable!("it never ends"),
+            there = there => there.unwrap(),
+        }
+        assert_eq!(said.recv_timeout(Duration::from_secs(60)), Ok(true));
     }
 
     /// Once, turns were the calls' and not the policies': 50 of these for each of the other.
