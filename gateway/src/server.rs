@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use handfast_plugin_host::wake_promptly;
 use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder as RuntimeBuilder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -374,9 +375,10 @@ impl WorkerThread {
     fn start(number: usize, shared: Shared, drain: DrainWatch) -> io::Result<Self> {
         let runtime = RuntimeBuilder::new_current_thread().enable_all().build()?;
         let (sockets, receiver) = mpsc::unbounded_channel();
-        std::thread::Builder::new()
-            .name(format!("worker-{number}"))
-            .spawn(move || runtime.block_on(work(shared, drain, receiver)))?;
+        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            wake_promptly();
+            runtime.block_on(work(shared, drain, receiver));
+        })?;
         Ok(Self { sockets })
     }
 

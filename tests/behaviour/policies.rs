@@ -305,6 +305,15 @@ fn a_replaced_file_judges_the_next_hello() {
 }
 
 #[test]
+fn where_no_handshake_is_to_wait_the_version_before_judges_until_the_new_one_is_compiled() {
+    let (probe, file) = Probe::start_from_copy_waiting("0s", "");
+    replace(&file, &plugin("guest-trap"));
+    drop(probe.connect("any.example").expect("the verdict of the version before"));
+    probe.gateway.wait_for("the replacement", |line| line.is("policy replaced"));
+    assert_eq!(probe.connect("any.example").expect_err("a trap"), Refusal::Alert("internal_error"));
+}
+
+#[test]
 fn a_file_that_is_no_policy_keeps_the_last_good_one() {
     let (probe, file) = Probe::start_from_copy("");
     let garbage = probe.gateway.folder().join("garbage.wasm");
@@ -403,11 +412,16 @@ impl Probe {
     /// The policy is a copy of the plugin, for the test to replace.
     #[track_caller]
     fn start_from_copy(keys: &str) -> (Self, PathBuf) {
+        // A handshake waits as long as compiling takes on a busy machine.
+        Self::start_from_copy_waiting("30s", keys)
+    }
+
+    #[track_caller]
+    fn start_from_copy_waiting(reload_wait: &str, keys: &str) -> (Self, PathBuf) {
         let folder = TempDir::new().expect("a scratch folder");
         let file = folder.path().join("policy.wasm");
         replace(&file, &plugin("guest-probe"));
-        // A handshake waits as long as compiling takes on a busy machine.
-        let probe = Self::start_with(&file, &format!("reload-wait = \"30s\"\n{keys}"));
+        let probe = Self::start_with(&file, &format!("reload-wait = \"{reload_wait}\"\n{keys}"));
         (Self { _folder: Some(folder), ..probe }, file)
     }
 

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
+use crate::priority::wake_promptly;
+
 /// Between ticks as long as no call is long: how long the first one that is may hold its worker.
 const STROLL: Duration = Duration::from_millis(10);
 /// Between ticks when calls are long: how long a guest runs before it lets others go on.
@@ -99,6 +101,8 @@ impl Clock {
 
 impl Face {
     fn run(&self, engine: &Engine) {
+        // A tick that waits for the guest that it is to interrupt comes too late.
+        wake_promptly();
         let (mut quiet, mut calm) = (0, CALM_AFTER);
         while !self.stop.load(Ordering::Relaxed) {
             let long = self.hurry.swap(false, Ordering::Relaxed) || self.long.load(Ordering::SeqCst) > 0;

@@ -55,5 +55,6 @@ pub use key_value::{KeyValueBounds, KeyValueUse};
 pub use limits::Limits;
 pub use plugin::Plugin;
 pub use policy::{Instances, Policy, PolicySettings};
+pub use priority::wake_promptly;
 pub use verdict::{Attribute, Decision, Validation, Verdict};
 pub use views::{Certificate, Certificates, ClientHello, Connection, KeyAlgorithm, PeerCertificate};

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::pki_types::ServerName;
@@ -71,6 +71,10 @@ impl Handshakes {
         server_names: Vec<ServerName<'static>>,
         client: &Client,
     ) -> Result<Self> {
+        // The first random number of a process takes 40 ms, since aws-lc tests its source of entropy before. At a fixed
+        // rate these would be 40 late handshakes.
+        let mut random = [0];
+        default_provider().secure_random.fill(&mut random).map_err(|_| anyhow!("no random numbers"))?;
         let request = |name: &ServerName<'_>| Request::over(&client.alpn, &name.to_str());
         let requests = match client.request {
             true => server_names.iter().map(request).collect(),

@@ -39,6 +39,8 @@ enum Event {
     Reloads,
     /// Every second the policy is replaced by one that was never seen, and has to be compiled.
     Swaps,
+    /// The same, and no handshake waits for that: the policy before judges until it is done.
+    UnawaitedSwaps,
     /// Every second the policy is replaced by one of two, whose compiled code is kept.
     KnownSwaps,
     /// Another client's connections, one after the other, to a name for which the policy never answers.
@@ -55,10 +57,15 @@ const STARTED: Duration = Duration::from_millis(500);
 /// Server names of the good handshakes.
 const NAMES: usize = 8;
 
-const FIGURES: [(&str, &str, Event); 6] = [
+const FIGURES: [(&str, &str, Event); 7] = [
     ("latency-rest", "at rest", Event::Nothing),
     ("latency-reloads", "while ten certificates a second are replaced", Event::Reloads),
     ("latency-swaps", "while a policy is replaced each second by a new one", Event::Swaps),
+    (
+        "latency-swaps-unawaited",
+        "while a policy is replaced each second by a new one that no handshake waits for",
+        Event::UnawaitedSwaps,
+    ),
     ("latency-swaps-known", "while a policy is replaced each second by one seen before", Event::KnownSwaps),
     ("latency-loop", "while a policy loops for another name on the same listener", Event::Loop),
     ("latency-hung", "while 2,000 handshakes hang", Event::Hung),
@@ -148,7 +155,8 @@ impl Percentiles {
 
 fn turn(ground: &Ground, stage: &Stage, event: Event, length: Length) -> Result<load::Percentiles> {
     let setting = Setting { folder: &stage.folder, certificates: &stage.certificates, upstream: None };
-    let server = start_plugin(ground, &setting, stage.plugin.clone())?;
+    let keys = if event == Event::UnawaitedSwaps { "reload-wait = \"0s\"\n" } else { "" };
+    let server = start_plugin(ground, &setting, stage.plugin.clone(), keys)?;
     let names = setting.names();
     let seconds = length.seconds * LENGTHS;
     load::paced(ground, server.address(), &names, RATE, length.warm_up).context("warming up")?;
@@ -234,7 +242,7 @@ impl Stage {
     fn happen(&self, event: Event, over: &AtomicBool) -> Result<()> {
         let every = match event {
             Event::Reloads => Duration::from_millis(100),
-            Event::Swaps | Event::KnownSwaps => Duration::from_secs(1),
+            Event::Swaps | Event::UnawaitedSwaps | Event::KnownSwaps => Duration::from_secs(1),
             _ => return Ok(()),
         };
         for number in 0.. {

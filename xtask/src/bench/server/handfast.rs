@@ -144,13 +144,14 @@ pub(in crate::bench) fn start_workers(
     Gateway::with(setting).start_on(ground, workers, cores)
 }
 
-/// With the plugin as the only policy before the embedded one.
+/// With the plugin as the only policy before the embedded one. `keys` are further lines of its configuration.
 pub(in crate::bench) fn start_plugin(
     ground: &Ground,
     setting: &Setting<'_>,
     plugin: PathBuf,
+    keys: &'static str,
 ) -> Result<Server> {
-    with_policies(ground, setting, &[Configured::fresh(plugin)])
+    with_policies(ground, setting, &[Configured { plugin, keys }])
 }
 
 /// The embedded policy's component.
