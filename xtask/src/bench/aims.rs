@@ -51,6 +51,7 @@ const AIMS: &[Aim] = {
         aim("idle HTTP/2 connection", "idle.json", "idle-memory-h2", NGINX_HAPROXY, 1.00),
         aim("p99 while certificates are replaced", "latency.json", "latency-reloads", REST, 1.50),
         aim("p99 while policies are replaced", "latency.json", "latency-swaps", REST, 1.50),
+        aim("the same, and no handshake waits", "latency.json", "latency-swaps-unawaited", REST, 1.50),
         aim("p99 beside a policy that loops", "latency.json", "latency-loop", REST, 1.50),
         aim("p99 beside handshakes that hang", "latency.json", "latency-hung", REST, 1.50),
     ]
