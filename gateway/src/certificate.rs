@@ -196,9 +196,14 @@ impl Certificate {
         (self.facts.not_before..=self.facts.chain_not_after).contains(&time)
     }
 
-    /// Whether its validity, or that of its chain, has ended and its source does not serve such certificates.
+    /// Whether its validity, or that of its chain, has ended, and it is served no more or only where there is no other.
+    pub fn is_past_its_end_at(&self, time: i64) -> bool {
+        time > self.facts.chain_not_after
+    }
+
+    /// Whether it is past its end and its source does not serve such certificates.
     pub fn has_expired_at(&self, time: i64) -> bool {
-        time > self.facts.chain_not_after && !self.serve_expired
+        self.is_past_its_end_at(time) && !self.serve_expired
     }
 
     /// Whether a client with these offers can verify a handshake signed by this key: see [`can_verify`].
@@ -207,12 +212,15 @@ impl Certificate {
         signature_schemes: &[u16],
         cipher_suites: &[u16],
         protocol_versions: &[u16],
+        named_groups: &[u16],
     ) -> bool {
-        can_verify(self.facts.key_algorithm, signature_schemes, cipher_suites, protocol_versions)
+        let algorithm = self.facts.key_algorithm;
+        can_verify(algorithm, signature_schemes, cipher_suites, protocol_versions, named_groups)
     }
 
     fn is_for(&self, hello: &dyn ClientHello) -> bool {
-        self.usable_with(&hello.signature_schemes(), &hello.cipher_suites(), &hello.protocol_versions())
+        let (schemes, suites) = (hello.signature_schemes(), hello.cipher_suites());
+        self.usable_with(&schemes, &suites, &hello.protocol_versions(), &hello.named_groups())
     }
 }
 
@@ -224,13 +232,29 @@ pub fn can_verify(
     signature_schemes: &[u16],
     cipher_suites: &[u16],
     protocol_versions: &[u16],
+    named_groups: &[u16],
 ) -> bool {
     let tls13 = protocol_versions.contains(&0x0304);
     // RFC 8446 section 4.2.3: PKCS#1 v1.5 (the schemes 0x--01) does not sign TLS 1.3 handshakes.
     let is_for_version = |scheme: u16| !(tls13 && scheme & 0x00ff == 0x01);
     let own = schemes(algorithm);
     let signs = own.iter().any(|scheme| is_for_version(*scheme) && signature_schemes.contains(scheme));
-    signs && (tls13 || cipher_suites.iter().any(|suite| authenticates(algorithm, *suite)))
+    let has_suite = || cipher_suites.iter().any(|suite| authenticates(algorithm, *suite));
+    // RFC 8422 section 5.1: the curve of an ECDSA key is one of the client's groups, if it lists any. In TLS 1.3 the scheme
+    // says which curve it is.
+    let knows_curve =
+        || curve(algorithm).is_none_or(|curve| named_groups.is_empty() || named_groups.contains(&curve));
+    signs && (tls13 || (has_suite() && knows_curve()))
+}
+
+/// As a named group (RFC 8446 section 4.2.7).
+fn curve(algorithm: KeyAlgorithm) -> Option<u16> {
+    match algorithm {
+        KeyAlgorithm::EcdsaP256 => Some(0x0017),
+        KeyAlgorithm::EcdsaP384 => Some(0x0018),
+        KeyAlgorithm::EcdsaP521 => Some(0x0019),
+        KeyAlgorithm::Rsa | KeyAlgorithm::Ed25519 | KeyAlgorithm::Other => None,
+    }
 }
 
 /// The place of a kind of key among those that a client can use: what costs a handshake least comes first.

@@ -127,8 +127,8 @@ impl CertificateStore {
 
     /// The certificates for a name: those that have it exactly before those whose wildcard covers it; of either by kind of key,
     /// the one that costs a handshake least first ([`preference`](super::preference)); of one kind the newest not-before; and
-    /// behind all of them in the same order those that have expired. In any spelling. Whether the client can use them is not
-    /// looked at.
+    /// behind all of them in the same order those that have expired, whether they are served or not. In any spelling. Whether the
+    /// client can use them is not looked at.
     pub fn find(&self, name: &str) -> Vec<Arc<Certificate>> {
         let name = normalise(name);
         let mut found = self.with_name(&name);
@@ -142,7 +142,7 @@ impl CertificateStore {
         }
         let now = unix_now();
         // Stable, and nearly always there is nothing to move.
-        found.sort_by_key(|certificate| certificate.has_expired_at(now));
+        found.sort_by_key(|certificate| certificate.is_past_its_end_at(now));
         found
     }
 

@@ -78,7 +78,7 @@ impl Directory {
     /// check, but one that was passed over for its end may have been renewed.
     pub(super) async fn is_outdated(&self, only_expired: bool) -> bool {
         let now = unix_now();
-        let rests = |certificate: &&Arc<Certificate>| !only_expired || certificate.has_expired_at(now);
+        let rests = |certificate: &&Arc<Certificate>| !only_expired || certificate.is_past_its_end_at(now);
         let mut shown: Vec<_> = self.shown().iter().filter(rests).cloned().collect();
         shown.sort_unstable_by_key(Arc::as_ptr);
         shown.dedup_by_key(|certificate| Arc::as_ptr(certificate));

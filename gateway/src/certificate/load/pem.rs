@@ -17,6 +17,10 @@ pub(super) fn chain(file: &Contents) -> Result<Vec<CertificateDer<'static>>, Pem
     if contains(&file.bytes, b"-----BEGIN TRUSTED CERTIFICATE-----") {
         return Err(PemError::Trusted { path: path() });
     }
+    // The parser trips over its headers.
+    if contains(&file.bytes, ENCRYPTED_LEGACY) {
+        return Err(PemError::EncryptedKey { path: path() });
+    }
     let (mut chain, mut has_key) = (Vec::new(), false);
     for (kind, der) in sections(file)? {
         match kind {
@@ -38,7 +42,7 @@ pub(super) fn key(file: &Contents) -> Result<PrivateKeyDer<'static>, PemError> {
     if contains(&file.bytes, b"-----BEGIN OPENSSH PRIVATE KEY-----") {
         return Err(PemError::OpenSshKey { path: path() });
     }
-    let encrypted = [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"];
+    let encrypted = [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], ENCRYPTED_LEGACY];
     if encrypted.iter().any(|mark| contains(&file.bytes, mark)) {
         return Err(PemError::EncryptedKey { path: path() });
     }
@@ -92,6 +96,9 @@ pub enum PemError {
     )]
     OpenSshKey { path: PathBuf },
 }
+
+/// A header of keys that OpenSSL encrypted in its own way (RFC 1421 section 4.6.1.1).
+const ENCRYPTED_LEGACY: &[u8] = b"Proc-Type: 4,ENCRYPTED";
 
 /// What every certificate in DER begins with.
 const DER_SEQUENCE: u8 = 0x30;

@@ -53,11 +53,38 @@ fn every_key_encoding_is_read() {
     let pair = authority.issue_for(&["a.example"], &rcgen::PKCS_RSA_SHA256);
     let certificate = judge(&pair.chain_pem, Some(&pair.traditional_key_pem("RSA PRIVATE KEY"))).unwrap();
     assert_eq!(certificate.key_bits(), 2048);
-    assert!(certificate.usable_with(&[0x0804], &[], &[0x0304]));
-    assert!(!certificate.usable_with(&[0x0401], &[0xc02f], &[0x0304, 0x0303]), "PKCS#1 is not for TLS 1.3");
-    assert!(certificate.usable_with(&[0x0401], &[0xc02f], &[0x0303]));
-    assert!(!certificate.usable_with(&[0x0401], &[0xc02b], &[0x0303]), "an ECDSA suite");
-    assert!(!certificate.usable_with(&[0x0403], &[0xc02f], &[0x0303]), "an ECDSA scheme");
+    assert!(certificate.usable_with(&[0x0804], &[], &[0x0304], &[]));
+    assert!(
+        !certificate.usable_with(&[0x0401], &[0xc02f], &[0x0304, 0x0303], &[]),
+        "PKCS#1 is not for TLS 1.3"
+    );
+    assert!(certificate.usable_with(&[0x0401], &[0xc02f], &[0x0303], &[]));
+    assert!(!certificate.usable_with(&[0x0401], &[0xc02b], &[0x0303], &[]), "an ECDSA suite");
+    assert!(!certificate.usable_with(&[0x0403], &[0xc02f], &[0x0303], &[]), "an ECDSA scheme");
+}
+
+/// RFC 8422 section 5.1. OpenSSL ends the handshake with `wrong curve`.
+#[test]
+fn a_client_of_tls12_gets_an_ecdsa_key_only_on_a_curve_that_it_lists() {
+    let pair = Authority::new("Test").pair(&["a.example"]);
+    let certificate = judge(&pair.chain_pem, Some(&pair.key_pem)).unwrap();
+    let usable =
+        |versions: &[u16], groups: &[u16]| certificate.usable_with(&[0x0403], &[0xc02b], versions, groups);
+    assert!(usable(&[0x0303], &[0x001d, 0x0017]));
+    assert!(!usable(&[0x0303], &[0x001d]), "X25519 alone");
+    assert!(usable(&[0x0303], &[]), "a client that lists none leaves the choice to the server");
+    assert!(usable(&[0x0304, 0x0303], &[0x001d]), "the scheme of TLS 1.3 names the curve");
+}
+
+#[test]
+fn a_key_that_openssl_encrypted_in_its_own_way_is_told_of_wherever_it_is() {
+    let pair = Authority::new("Test").pair(&["a.example"]);
+    let key = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
+               DEK-Info: AES-256-CBC,0123456789ABCDEF0123456789ABCDEF\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
+    for judged in [judge(&pair.chain_pem, Some(key)), judge(&format!("{}{key}", pair.chain_pem), None)] {
+        let error = judged.unwrap_err();
+        assert!(matches!(error, CertificateError::Pem(PemError::EncryptedKey { .. })), "{error}");
+    }
 }
 
 #[test]

@@ -129,6 +129,20 @@ async fn one_that_has_expired_before_it_is_read_is_held_and_serves_only_where_th
     assert!(current.usable_by(&Modern));
 }
 
+#[tokio::test]
+async fn one_that_has_expired_comes_after_all_that_have_not_though_it_may_be_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test");
+    authority.valid_between(&["a.example"], (2020, 1, 1), (2021, 1, 1)).write_as(&folder.path().join("a"));
+    authority.valid_between(&["*.example"], (2001, 1, 1), (2090, 1, 1)).write_as(&folder.path().join("b"));
+    let config =
+        CertificateSource { serve_expired: true, ..CertificateSource::clone(&source(folder.path())) };
+    let store = open_source(config).await;
+    let found = store.find("a.example");
+    assert_eq!(ids(&found), ["b", "a"]);
+    assert!(found.iter().all(|certificate| certificate.usable_by(&Modern)));
+}
+
 /// Or a copy of an old backup over a pair would end a name that is served.
 #[tokio::test]
 async fn one_that_has_expired_takes_nobodys_place() {

@@ -1,5 +1,6 @@
 //! What a case describes, in the place of the gateway's own things: a connection, certificates, a client's certificates.
 
+use std::cmp::Reverse;
 use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use handfast_plugin_host::{
     Certificate, Certificates, ClientHello, Connection, KeyAlgorithm, PeerCertificate,
 };
 
-use crate::certificate::{can_verify, unix_now};
+use crate::certificate::{can_verify, preference, unix_now};
 
 /// A connection.
 #[derive(Debug, Clone)]
@@ -114,6 +115,7 @@ impl Certificate for Own {
                 &hello.signature_schemes(),
                 &hello.cipher_suites(),
                 &hello.protocol_versions(),
+                &hello.named_groups(),
             )
     }
 }
@@ -130,7 +132,7 @@ impl Shelf {
     fn named(&self, name: &str) -> Vec<Arc<dyn Certificate>> {
         let mut found: Vec<_> =
             self.0.iter().filter(|own| own.names.iter().any(|one| one == name)).cloned().collect();
-        found.sort_by_key(|own| std::cmp::Reverse(own.not_before));
+        found.sort_by_key(|own| (preference(own.key_algorithm), Reverse(own.not_before)));
         as_certificates(found)
     }
 }
