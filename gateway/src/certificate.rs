@@ -219,10 +219,15 @@ impl Certificate {
     }
 
     fn is_for(&self, hello: &dyn ClientHello) -> bool {
-        let (schemes, suites) = (hello.signature_schemes(), hello.cipher_suites());
-        self.usable_with(&schemes, &suites, &hello.protocol_versions(), &hello.named_groups())
+        let versions = hello.protocol_versions();
+        // Not made a list of where they do not count.
+        let groups = if versions.contains(&TLS13) { Vec::new() } else { hello.named_groups() };
+        self.usable_with(&hello.signature_schemes(), &hello.cipher_suites(), &versions, &groups)
     }
 }
+
+/// In `supported_versions` (RFC 8446 section 4.2.1).
+const TLS13: u16 = 0x0304;
 
 /// Whether a client with these offers can verify a handshake signed by such a key. Lists as in the ClientHello.
 ///
@@ -234,7 +239,7 @@ pub fn can_verify(
     protocol_versions: &[u16],
     named_groups: &[u16],
 ) -> bool {
-    let tls13 = protocol_versions.contains(&0x0304);
+    let tls13 = protocol_versions.contains(&TLS13);
     // RFC 8446 section 4.2.3: PKCS#1 v1.5 (the schemes 0x--01) does not sign TLS 1.3 handshakes.
     let is_for_version = |scheme: u16| !(tls13 && scheme & 0x00ff == 0x01);
     let own = schemes(algorithm);

@@ -5,11 +5,11 @@
 //!
 //! # Memo: why a lower priority is not enough
 //! Linux lets a thread go on until its slice is over, some milliseconds, before another one that has become ready gets the
-//! processor, whatever their priorities: those say how much each gets in the end. So beside a guest in an endless loop a
-//! worker of two hundred waited for more than half a millisecond, up to eight. Since Linux 6.12 a thread may ask for shorter
-//! slices, and one that wakes with a shorter slice than the running one's does not wait for the end of that. Workers that do
-//! waited so long a quarter as often. But then the clock, whose ticks end a guest's turn, waited for the workers: three
-//! and four milliseconds instead of one. Hence both.
+//! processor, whatever their priorities: those say how much each gets in the end. Beside a guest in an endless loop, a worker
+//! waited for more than half a millisecond in one of a hundred of its turns, and for up to eight. Since Linux 6.12 a thread may
+//! ask for shorter slices, and one that wakes with a shorter slice than the running one's does not wait for the end of that.
+//! Workers that do waited so long a quarter as often. But then the clock, whose ticks end a guest's turn, waited for the
+//! workers, for three and four milliseconds instead of one. Hence both.
 
 use std::panic::resume_unwind;
 use std::thread;
