@@ -147,6 +147,7 @@ fn scrape(metrics: &Metrics, snapshots: &Snapshots) -> Result<String, fmt::Error
     let (not_served, left_out) = certificates.not_served();
     metrics.certificates(CertificateCounts {
         live: certificates.len(),
+        kept: certificates.kept_last_good(),
         not_served,
         left_out,
         replaced: counters.replaced,

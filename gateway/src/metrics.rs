@@ -30,6 +30,8 @@ type Labels = Vec<(&'static str, String)>;
 #[derive(Debug, Clone, Copy)]
 pub struct CertificateCounts {
     pub live: usize,
+    /// Of those, the ones that are not what their files hold.
+    pub kept: usize,
     pub not_served: usize,
     pub left_out: usize,
     pub replaced: u64,
@@ -61,6 +63,7 @@ pub struct Metrics {
     request_duration: Family<Labels, Histogram, RequestBuckets>,
     reloads: Family<Labels, Counter>,
     certificates: Gauge,
+    kept: Gauge,
     not_served: Gauge,
     left_out: Gauge,
     expiry: ExpiryCollector,
@@ -87,6 +90,7 @@ impl Metrics {
             request_duration: Family::new_with_constructor(RequestBuckets),
             reloads: Family::default(),
             certificates: Gauge::default(),
+            kept: Gauge::default(),
             not_served: Gauge::default(),
             left_out: Gauge::default(),
             expiry: ExpiryCollector::default(),
@@ -140,13 +144,18 @@ impl Metrics {
         );
         registry.register("certificates", "Certificates that can be served", metrics.certificates.clone());
         registry.register(
+            "certificates_kept",
+            "Certificates that are the last good ones, since their files were refused or are gone",
+            metrics.kept.clone(),
+        );
+        registry.register(
             "certificates_refused",
             "Pairs that nothing is served of, since they were refused",
             metrics.not_served.clone(),
         );
         registry.register(
             "certificates_left_out",
-            "Keys without a certificate, folders that cannot be listed, sources that cannot be scanned",
+            "Keys and settings without a certificate, folders that cannot be listed, sources that cannot be scanned",
             metrics.left_out.clone(),
         );
         registry.register(
@@ -223,6 +232,7 @@ impl Metrics {
     pub fn certificates(&self, counted: CertificateCounts) {
         for (gauge, number) in [
             (&self.certificates, counted.live),
+            (&self.kept, counted.kept),
             (&self.not_served, counted.not_served),
             (&self.left_out, counted.left_out),
         ] {

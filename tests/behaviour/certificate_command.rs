@@ -234,6 +234,8 @@ fn the_check_finds_what_a_gateway_would_refuse() {
     folder.put("settings", &pair);
     fs::write(folder.path().join("settings.toml"), "requird = true\n").expect("a file is written");
     folder.put_key("lone", &pair.key_pem);
+    fs::write(folder.path().join("good.example.crt.toml"), "required = true\n").expect("a file is written");
+    folder.put("nobody", &scene.authority.server(&["nobody.example", "f*.nobody.example"]));
     let finished = handfast(folder.path(), &["certificate", "check", ".", "missing.crt", "/dev/null"]);
     assert_eq!(finished.code, RUNTIME, "{}", finished.stdout);
     snapshot("certificate_check", &finished, &[(folder.path(), "[certificates]")]);
@@ -351,6 +353,28 @@ fn a_folder_that_is_too_deep_fails_the_check_and_a_key_alone_does_not() {
     assert!(findings(&list).iter().all(|finding| finding["subject"] == "certificates"), "{list}");
     let shown = desk.json(&["certificate", "show", "a.example", "--json", "-c", "handfast.toml"]);
     assert_eq!(shown["findings"], serde_json::json!([]));
+}
+
+/// Once, nothing told that such settings are nobody's, and such a name was listed like one that is served.
+#[test]
+fn settings_of_no_pair_and_names_that_match_nothing_are_warned_of() {
+    let desk = Desk::new();
+    let scene = &desk.scene;
+    let stray = scene.certificates.path().join("typo.toml");
+    fs::write(&stray, "required = true\n").expect("a file is written");
+    scene.certificates.put("odd", &scene.authority.server(&["*.*.odd.example", "odd.example"]));
+    let checked = desk.handfast(&["check", "-c", "handfast.toml"]);
+    assert_eq!(checked.code, GOOD, "{}", checked.stdout);
+    let listed = desk.handfast(&["certificate", "list", "-c", "handfast.toml"]);
+    let text = "odd: has the name *.*.odd.example, which matches nothing";
+    assert!(checked.stdout.contains(text), "{}", checked.stdout);
+    let nobodys = "typo.toml belongs to no pair; name it like the file of a certificate";
+    for finished in [&checked, &listed] {
+        assert!(finished.stdout.contains(nobodys), "{}", finished.stdout);
+    }
+    fs::rename(stray, scene.certificates.path().join("odd.toml")).expect("a file is renamed");
+    let checked = desk.handfast(&["check", "-c", "handfast.toml"]);
+    assert!(!checked.stdout.contains("belongs to no pair"), "{}", checked.stdout);
 }
 
 /// Once, the first scan told all of it a second time.

@@ -240,6 +240,29 @@ fn a_folder_that_is_gone_is_told_of_once_however_many_ask() {
     assert_eq!(served(address, "b.example"), pair.fingerprint());
 }
 
+/// Once, the log said that what is loaded keeps serving.
+#[test]
+fn with_the_folder_go_its_pairs_where_they_are_to_be_withdrawn() {
+    let scene = Scene::new(&["a.example"]);
+    let config = Config::new()
+        .certificates("files", scene.certificates.path())
+        .with_last("on-delete = \"withdraw\"")
+        .listener("main", "")
+        .upstream("echo", scene.upstream.address(), "")
+        .route("*", "/", "echo");
+    let gateway = Gateway::start(&config);
+    let address = gateway.address("main");
+    let (folder, away) = (scene.certificates.path(), scene.certificates.path().with_extension("away"));
+    fs::rename(folder, &away).expect("a folder is renamed");
+    Client::new().connect(address, "a.example").expect_err("a refusal");
+    Client::new().connect(address, "b.example").expect_err("a refusal");
+    gateway.wait_for("the report", |line| {
+        line.is("certificates cannot be scanned; those whose files are gone are withdrawn")
+    });
+    fs::rename(&away, folder).expect("a folder is renamed");
+    assert_eq!(served(address, "a.example"), scene.pairs[0].fingerprint());
+}
+
 #[test]
 fn settings_beside_a_pair_are_as_fresh_as_it_is_and_a_mistake_in_them_is_located() {
     let scene = Scene::new(&["a.example"]);

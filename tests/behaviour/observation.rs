@@ -216,6 +216,20 @@ fn pairs_that_are_refused_are_counted_while_they_are() {
 }
 
 #[test]
+fn last_good_pairs_are_counted_until_they_are_repaired() {
+    let scene = Scene::new(&["a.example", "b.example"]);
+    let gateway = scene.start();
+    let kept = || gateway.metric("handfast_certificates_kept", &[]);
+    assert_eq!(kept(), 0.0);
+    scene.certificates.put_certificate("a.example", "not a certificate");
+    Client::new().connect(gateway.address("main"), "a.example").expect("the last good pair");
+    assert_eq!(kept(), 1.0);
+    scene.certificates.put("a.example", &scene.authority.server(&["a.example"]));
+    Client::new().connect(gateway.address("main"), "a.example").expect("it is good now");
+    assert_eq!(kept(), 0.0);
+}
+
+#[test]
 fn a_gateway_says_that_it_is_alive_and_ready() {
     let scene = Scene::new(&["a.example"]);
     let gateway = scene.start();

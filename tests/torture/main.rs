@@ -9,7 +9,7 @@
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ledger::Verdict;
+use ledger::{EXCUSABLE, Verdict};
 use plan::Plan;
 
 mod ledger;
@@ -39,16 +39,20 @@ fn main() -> ExitCode {
     // At once: who sees the run fail without an end needs it as well.
     println!("torture: seed {seed}: {}", plan.counts());
     let verdicts = run::run(&plan);
-    let failures: Vec<&String> = verdicts.iter().flat_map(|verdict| &verdict.failures).collect();
-    for failure in &failures {
-        eprintln!("{failure}");
-    }
     let sum = |count: fn(&Verdict) -> u64| verdicts.iter().map(count).sum::<u64>();
-    let excused = sum(|verdict| verdict.excused);
+    let (handshakes, excused) = (sum(|verdict| verdict.handshakes), sum(|verdict| verdict.excused));
     if excused > 0 {
         println!("torture: {excused} handshakes met an update that the machine stalled, and are excused");
     }
-    let handshakes = sum(|verdict| verdict.handshakes);
+    let mut failures: Vec<String> = verdicts.into_iter().flat_map(|verdict| verdict.failures).collect();
+    if excused.saturating_mul(EXCUSABLE) > handshakes {
+        failures.push(format!(
+            "{excused} of {handshakes} handshakes are excused, which is too many to say anything: is the machine busy?"
+        ));
+    }
+    for failure in &failures {
+        eprintln!("{failure}");
+    }
     let failed = failures.len();
     println!("torture: seed {seed}: {handshakes} handshakes, {updates} updates, {failed} failures");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -124,9 +124,9 @@ impl<'a> Writer<'a> {
         let mut place = Place::new(source, archive, script.name.trim_end_matches(".example"), script.layout);
         let book = Book::new(Ledger::of(&script.name));
         let first = authorities[0].server(&[&script.name]);
-        book.change(|ledger| ledger.replacing(0, &first));
+        book.change(|ledger| ledger.replacing(0, &first, Instant::now()));
         let alone = Method::of(script.layout)[0].apply(&mut place, &first, &mut || ());
-        book.change(|ledger| ledger.replaced(0, alone));
+        book.change(|ledger| ledger.replaced(0, alone, Instant::now()));
         Self {
             script,
             clients,
@@ -192,7 +192,7 @@ impl<'a> Writer<'a> {
                     self.after_absence = self.number;
                 }
                 let pair = self.ready.pop_front().expect("a pair for each step");
-                self.book.change(|ledger| ledger.replacing(self.number, &pair));
+                self.book.change(|ledger| ledger.replacing(self.number, &pair, Instant::now()));
                 let (book, clients) = (self.book.clone(), self.clients);
                 // What nobody has seen must not be half done for long.
                 let mut half = || {
@@ -201,7 +201,7 @@ impl<'a> Writer<'a> {
                     }
                 };
                 let alone = method.apply(&mut self.place, &pair, &mut half);
-                self.book.change(|ledger| ledger.replaced(self.number, alone));
+                self.book.change(|ledger| ledger.replaced(self.number, alone, Instant::now()));
                 self.last = pair;
             }
             Step::Spoil { spoil, part, lasts } => {
@@ -262,9 +262,9 @@ impl Clients {
     /// One handshake after the other.
     fn load(&self, client: &Client, address: SocketAddr, name: &str, book: &Book) {
         while !self.have_stopped() {
-            let ticket = book.change(Ledger::begin);
-            let outcome = client.connect(address, name);
-            book.change(|ledger| ledger.end(ticket, outcome));
+            let ticket = book.change(|ledger| ledger.begin(Instant::now()));
+            let outcome = client.connect(address, name).map(|session| session.chain);
+            book.change(|ledger| ledger.end(ticket, outcome, Instant::now()));
             self.ended.change(|ended| *ended += 1);
             if book.lock().failures() >= FAILURES {
                 self.stop();

@@ -63,7 +63,9 @@ fn behaviour(filter: Option<&str>) -> Result<()> {
     step("gateway", || {
         cargo(&["build", "--workspace", "--bin", "handfast", "--test", "behaviour", "--locked"])
     })?;
-    let mut arguments = vec!["test", "--workspace", "--test", "behaviour", "--locked"];
+    // The torture test is one of them, a program of its own that has tests of its own.
+    let mut arguments =
+        vec!["test", "--workspace", "--test", "behaviour", "--bin", "handfast-torture", "--locked"];
     arguments.extend(filter.iter().flat_map(|filter| ["--", *filter]));
     step("behaviour tests", || cargo_with(&arguments, &[("RUST_TEST_THREADS", &behaviour_threads())]))
 }

@@ -29,6 +29,13 @@ pub fn wildcard_of(name: &str) -> Option<String> {
     (!first.is_empty() && first != "*" && !rest.is_empty() && !is_address).then(|| format!("*.{rest}"))
 }
 
+/// Whether a normalised name can be that of any lookup: `*` stands for one whole label, the first, and another follows
+/// (RFC 6125 section 6.4.3; what else it allows, such as `f*.example`, RFC 9525 does not, nor does any browser).
+pub fn can_match(name: &str) -> bool {
+    let rest = name.strip_prefix("*.").unwrap_or(name);
+    !rest.is_empty() && !rest.contains('*')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +55,16 @@ mod tests {
         assert_eq!(wildcard_of("*.example.com"), None);
         assert_eq!(wildcard_of("192.0.2.1"), None);
         assert_eq!(wildcard_of(".example.com"), None);
+    }
+
+    #[test]
+    fn only_whole_first_labels_are_wildcards() {
+        for name in ["example.com", "*.example.com", "*.test", "192.0.2.1", "2001:db8::1"] {
+            assert!(can_match(name), "{name}");
+        }
+        for name in ["*", "*.", "", "f*.example.com", "a.*.example.com", "*.*.example.com", "**.example.com"]
+        {
+            assert!(!can_match(name), "{name}");
+        }
     }
 }

@@ -44,7 +44,9 @@ mod scan;
 mod status;
 
 pub use scan::ScanSummary;
-pub use status::{Counters, Finding, Link, Page, Severity, State, Status, Unready, remaining};
+pub use status::{
+    Counters, Finding, Link, Page, Severity, State, Status, Unready, remaining, unmatched_names,
+};
 
 pub(super) use entry::Entry;
 

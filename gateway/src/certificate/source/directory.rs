@@ -55,26 +55,14 @@ impl Candidate {
         }
     }
 
-    /// Where settings and, if wanted, OCSP responses for this pair would be: named like the file of the certificate, with
-    /// another ending. HAProxy puts its ending behind `.pem`.
+    /// Where settings and, if wanted, OCSP responses for this pair would be.
     fn beside(&self, with_ocsp: bool) -> Vec<PathBuf> {
-        let Some(first) = self.files.first() else { return Vec::new() };
-        if layout::kind_of_bundle(first).is_some() {
-            let with = |ending| {
-                let mut path = first.clone().into_os_string();
-                path.push(ending);
-                PathBuf::from(path)
-            };
-            return [".toml", ".ocsp"].into_iter().take(1 + usize::from(with_ocsp)).map(with).collect();
+        if self.files.is_empty() {
+            return Vec::new();
         }
-        let mut beside = vec![first.with_extension("toml")];
-        if with_ocsp {
-            beside.push(first.with_extension("ocsp"));
-            if self.files.len() == 1 {
-                beside.push(first.with_extension("pem.ocsp"));
-            }
-        }
-        beside
+        let (settings, responses) = layout::beside(&self.files);
+        let responses = responses.into_iter().filter(|_| with_ocsp);
+        std::iter::once(settings).chain(responses).collect()
     }
 }
 
@@ -96,6 +84,8 @@ pub struct Look {
 pub enum LeftOut {
     #[error("{} has no certificate beside it; name that one alike, with .crt or .pem", path.display())]
     LoneKey { path: PathBuf },
+    #[error("{} belongs to no pair; name it like the file of a certificate, with this ending in place of that one's", path.display())]
+    Stray { path: PathBuf },
     #[error("{} is not taken: {hint}", path.display())]
     NotTaken { path: PathBuf, hint: &'static str },
     #[error("{} has a name that is not UTF-8; rename it", path.display())]
@@ -235,12 +225,14 @@ impl Tree {
 
     /// The pairs among the names of a folder's files.
     fn classify(&self, folder: &Path, names: &BTreeSet<String>, look: &mut Look) {
-        let Layout { pairs, lone_keys, not_taken } = Layout::of(names);
+        let Layout { pairs, lone_keys, not_taken, strays } = Layout::of(names);
         let lone = lone_keys.into_iter().map(|name| LeftOut::LoneKey { path: folder.join(name) });
         look.left_out.extend(lone);
         let others =
             not_taken.into_iter().map(|(name, hint)| LeftOut::NotTaken { path: folder.join(name), hint });
         look.left_out.extend(others);
+        let strays = strays.into_iter().map(|name| LeftOut::Stray { path: folder.join(name) });
+        look.left_out.extend(strays);
         for files in pairs {
             let files: Vec<PathBuf> = files.into_iter().map(|name| folder.join(name)).collect();
             match self.id_of(&files) {

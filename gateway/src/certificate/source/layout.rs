@@ -33,6 +33,25 @@ pub(super) struct Layout<'a> {
     pub(super) lone_keys: Vec<&'a str>,
     /// Certificates that were perhaps meant to be served, each with what to do.
     pub(super) not_taken: Vec<(&'a str, &'static str)>,
+    /// Settings and OCSP responses that are named like no pair's.
+    pub(super) strays: Vec<&'a str>,
+}
+
+/// What may stand beside a pair: its settings, then its OCSP response under each name that one may have. They are named like
+/// the file of the certificate, with another ending. HAProxy puts its ending behind `.pem`.
+pub(super) fn beside(files: &[PathBuf]) -> (PathBuf, Vec<PathBuf>) {
+    let Some(first) = files.first() else { return Default::default() };
+    let with = |ending: &str| {
+        let mut path = first.clone().into_os_string();
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    if kind_of_bundle(first).is_some() {
+        return (with(".toml"), vec![with(".ocsp")]);
+    }
+    let of_haproxy = (files.len() == 1).then(|| first.with_extension("pem.ocsp"));
+    let responses = std::iter::once(first.with_extension("ocsp")).chain(of_haproxy);
+    (first.with_extension("toml"), responses.collect())
 }
 
 /// How the pair of these files is called below its folder: `None` if like the folder.
@@ -91,13 +110,29 @@ impl<'a> Layout<'a> {
             layout.pairs.push(std::iter::once(name).chain(key).map(String::as_str).collect());
         }
         for name in names.iter().filter(|name| !used.contains(name.as_str())) {
-            if name.ends_with(".key") {
+            if name.ends_with(".toml") || name.ends_with(".ocsp") {
+                layout.strays.push(name);
+            } else if name.ends_with(".key") {
                 layout.lone_keys.push(name);
             } else if let Some(why) = why_not_taken(name) {
                 layout.not_taken.push((name, why));
             }
         }
+        layout.leave_what_pairs_have();
         layout
+    }
+
+    /// Takes what stands beside a pair out of the strays.
+    fn leave_what_pairs_have(&mut self) {
+        if self.strays.is_empty() {
+            return;
+        }
+        let of_pair = |files: &Vec<&str>| {
+            let (settings, responses) = beside(&files.iter().map(PathBuf::from).collect::<Vec<_>>());
+            std::iter::once(settings).chain(responses)
+        };
+        let owned: HashSet<PathBuf> = self.pairs.iter().flat_map(of_pair).collect();
+        self.strays.retain(|name| !owned.contains(Path::new(name)));
     }
 
     /// The one pair that a whole folder is for.
@@ -204,6 +239,30 @@ mod tests {
         assert_pairs(&["a.crt", "a.crt.key"], &[&["a.crt", "a.crt.key"]], &[]);
         let bundle = ["a.pem.ecdsa", "a.pem.rsa", "a.pem.rsa.key"];
         assert_pairs(&bundle, &[&["a.pem.ecdsa"], &["a.pem.rsa", "a.pem.rsa.key"]], &[]);
+    }
+
+    #[test]
+    fn what_stands_beside_no_pair_is_told_of() {
+        let names = [
+            "a.crt",
+            "a.crt.toml",
+            "a.key",
+            "a.ocsp",
+            "a.toml",
+            "b.pem",
+            "b.pem.ocsp",
+            "b.toml",
+            "c.pem.rsa",
+            "c.pem.rsa.ocsp",
+            "c.rsa.toml",
+            "d.ocsp",
+            "fullchain.pem",
+            "fullchain.toml",
+            "privkey.pem",
+            "privkey.toml",
+        ];
+        let names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(Layout::of(&names).strays, ["a.crt.toml", "c.rsa.toml", "d.ocsp", "privkey.toml"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! that cannot be listed, and a file with a name that no id can have is a certificate by its ending. So `handfast check`
 //! fails, as it does for a pair that would be refused. A key alone is a warning: there is no certificate to serve, and it
 //! may be waiting for one that was not issued yet. One that must be there is for `required` in the configuration.
+//! Settings that belong to no pair are one too: whatever they were to say, it keeps nothing from being served.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,7 +57,8 @@ impl Remainder {
             let text = error_chain(left_out);
             let new = || Known { severity: Severity::of(left_out), since: now, told: false };
             let mut known = before.remove(&text).unwrap_or_else(new);
-            let may_pass = matches!(left_out, LeftOut::LoneKey { .. } | LeftOut::NotTaken { .. });
+            // Half of an update, perhaps; nothing else is a mere warning.
+            let may_pass = known.severity == Severity::Warning;
             if !known.told && (!may_pass || now.duration_since(known.since) >= ALONE) {
                 known.told = true;
                 news.push(text.clone());
@@ -104,7 +106,7 @@ impl CertificateStore {
 impl Severity {
     fn of(left_out: &LeftOut) -> Self {
         match left_out {
-            LeftOut::LoneKey { .. } | LeftOut::NotTaken { .. } => Self::Warning,
+            LeftOut::LoneKey { .. } | LeftOut::NotTaken { .. } | LeftOut::Stray { .. } => Self::Warning,
             LeftOut::Name { .. }
             | LeftOut::LongId { .. }
             | LeftOut::Deep { .. }
@@ -124,6 +126,7 @@ fn path(left_out: &LeftOut) -> &Path {
     match left_out {
         LeftOut::LoneKey { path }
         | LeftOut::NotTaken { path, .. }
+        | LeftOut::Stray { path }
         | LeftOut::Name { path }
         | LeftOut::LongId { path }
         | LeftOut::Deep { path }

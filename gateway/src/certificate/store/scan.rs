@@ -19,7 +19,7 @@ use super::left_out::Remainder;
 use super::status::Finding;
 use super::{CertificateStore, Source, StoreError, lock};
 use crate::certificate::source::directory::{Candidate, LeftOut};
-use crate::config::Freshness;
+use crate::config::{Freshness, OnDelete};
 use crate::freshness::SingleFlight;
 use crate::telemetry::{error_chain, one_line};
 
@@ -209,8 +209,17 @@ impl CertificateStore {
             }
             Err(error) => {
                 let news = source.scans.left_out().failed(&error);
-                if let Some(error) = news {
-                    warn!(error, "certificates cannot be scanned; those that are loaded keep serving");
+                match news {
+                    Some(error) if source.config.on_delete == OnDelete::Withdraw => {
+                        warn!(
+                            error,
+                            "certificates cannot be scanned; those whose files are gone are withdrawn"
+                        );
+                    }
+                    Some(error) => {
+                        warn!(error, "certificates cannot be scanned; those that are loaded keep serving");
+                    }
+                    None => {}
                 }
                 ScanSummary::default()
             }

@@ -15,7 +15,7 @@ use super::entry::{Entry, Refused};
 use super::{CertificateStore, Tally, lock};
 use crate::certificate::expiry::{Horizons, days, rfc3339};
 use crate::certificate::load::ChainError;
-use crate::certificate::{Certificate, distinguished_name, ocsp, unix_now, x509};
+use crate::certificate::{Certificate, distinguished_name, names, ocsp, unix_now, x509};
 use crate::telemetry::{error_chain, one_line};
 
 /// The ids that one finding lists: a folder of copies is one line that can be read.
@@ -194,6 +194,12 @@ impl CertificateStore {
         self.by_id.values().map(|entry| entry.fresh.current())
     }
 
+    /// How many of them serve the last good state of their pair, since its files were refused or are gone. Looks at every
+    /// certificate: 100,000 of them take some milliseconds.
+    pub fn kept_last_good(&self) -> usize {
+        self.by_id.values().filter(|entry| entry.fresh.last_error().is_some()).count()
+    }
+
     /// Another number after each change of any certificate.
     pub(crate) fn changes(&self) -> u64 {
         self.generation.current()
@@ -284,10 +290,10 @@ impl CertificateStore {
     /// see [`near_expiry`](Self::near_expiry).
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for certificate in self.live().filter(|certificate| certificate.names().is_empty()) {
-            let text =
-                "has no subject alternative names, so no client accepts it by name; issue it with some";
-            findings.push(Finding::new(Severity::Warning, certificate.id().to_owned(), text.to_owned()));
+        for certificate in self.live() {
+            if let Some(text) = unmatched_names(&certificate) {
+                findings.push(Finding::new(Severity::Warning, certificate.id().to_owned(), text));
+            }
         }
         self.find_duplicates(&mut findings);
         let now = unix_now();
@@ -439,6 +445,21 @@ fn why_expired(entry: &Entry, certificate: &Certificate, now: i64) -> Option<Str
             path.display()
         )
     })
+}
+
+/// What is wrong with the names of a certificate that is sound otherwise: it has none, or one that no client can ask for.
+pub fn unmatched_names(certificate: &Certificate) -> Option<String> {
+    if certificate.names().is_empty() {
+        return Some(
+            "has no subject alternative names, so no client accepts it by name; issue it with some"
+                .to_owned(),
+        );
+    }
+    let name = certificate.names().iter().find(|name| !names::can_match(name))?;
+    Some(format!(
+        "has the name {name}, which matches nothing: `*` stands for the whole first label; issue it with names that \
+         clients ask for"
+    ))
 }
 
 /// `expires in 12 days, on …; renew it`, or that it has.

@@ -16,7 +16,7 @@ use crate::certificate::expiry::Horizons;
 use crate::certificate::load::{self, Identity, MAX_FILE_SIZE};
 use crate::certificate::ocsp::stapler;
 use crate::certificate::source::directory::{Candidate, Tree};
-use crate::certificate::store::{Finding, Severity, remaining};
+use crate::certificate::store::{Finding, Severity, remaining, unmatched_names};
 use crate::certificate::{Certificate, CertificateError, unix_now};
 use crate::freshness::file::read_together;
 use crate::telemetry::{error_chain, one_line};
@@ -185,13 +185,8 @@ fn judge_all(asked: &[Asked], accepted: Accepted, findings: &mut Vec<Finding>) -
                         format!("{path} {}", remaining(certificate.chain_not_after(), now)),
                     );
                 }
-                if certificate.names().is_empty() {
-                    say(
-                        Severity::Warning,
-                        format!(
-                            "{path} has no subject alternative names, so no client accepts it by name; issue it with some"
-                        ),
-                    );
+                if let Some(text) = unmatched_names(&certificate) {
+                    say(Severity::Warning, format!("{path} {text}"));
                 }
                 good.push(Good { argument: *argument, path, certificate });
             }
