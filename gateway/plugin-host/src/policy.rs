@@ -21,6 +21,12 @@
 //! took 121 µs, in a reused instance 136, in a fresh one 144, and out of a stock 144 to 158: what each instance touches is
 //! then no longer in the cache when it is called. Text on huge pages changed nothing that could be measured either. Two thirds of
 //! the cost are there with a reused instance too: a call that evicts, and what it evicted.
+//!
+//! Where the 23 µs are, by samples of 30,000 handshakes with the embedded policy and without one: 15 µs in the code of the call
+//! (6 µs in a loop), 3 µs in `memset` and `memmove`, 2 µs in the allocator; and the cryptography takes 5 to 8 µs longer, X25519
+//! alone 32 µs instead of 27, though it does the same: its unrolled code is no longer in the second-level cache. Three policies
+//! in a chain cost 10 µs each beyond the first. So it is the code and data that a call touches, not its instructions, that
+//! a cheaper call would have to have less of.
 
 mod hook;
 mod idle;
