@@ -62,6 +62,36 @@ fn a_string_beyond_its_memory() {
 }
 
 #[test]
+fn text_that_is_not_utf_8() {
+    let answer = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const 3072))
+        (i32.store (i32.const 24) (i32.const 4))";
+    let bytes = data(3072, b"a\xff\xfe\0");
+    Guest::doing(answer).with(&bytes).ends_its_handshakes("trap");
+    let log = "(call $log (i32.const 2) (i32.const 3072) (i32.const 4))";
+    Guest::doing(log).with(&bytes).ends_its_handshakes("trap");
+}
+
+#[test]
+fn a_handle_that_is_given_back_twice() {
+    let fallback = "(call $fallback (i32.const 128)) (call $drop_certificate (i32.load (i32.const 132)))";
+    Guest::doing(&format!("{fallback} (call $drop_certificate (i32.load (i32.const 132)))"))
+        .ends_its_handshakes("trap");
+    Guest::doing("(call $drop_hello (i32.const 77))").ends_its_handshakes("trap");
+}
+
+/// The gateway asks it for room while it writes a result, here of eight random bytes.
+#[test]
+fn an_allocator_that_does_not_give_room() {
+    let asked = "(call $random (i32.const 8) (i32.const 128))";
+    let allocator = |body: &str| Guest::doing(asked).with_allocator(body);
+    allocator("(i32.const -16)").ends_its_handshakes("trap");
+    allocator("unreachable").ends_its_handshakes("trap");
+    allocator("(loop $forever (br $forever)) unreachable").ends_its_handshakes("timeout");
+    // The gateway may not be called from there (component model, canonical ABI: `may_leave`).
+    allocator("(drop (call $monotonic)) (i32.const 16384)").ends_its_handshakes("trap");
+}
+
+#[test]
 fn an_answer_that_is_none_of_the_cases() {
     Guest::doing("(i32.store8 (i32.const 16) (i32.const 99))").ends_its_handshakes("trap");
 }
@@ -115,6 +145,8 @@ struct Guest {
     /// Further items of the module.
     items: String,
     pages: u32,
+    /// What its allocator does for them, and answers.
+    allocator: Option<String>,
 }
 
 /// What became of hostile handshakes.
@@ -127,7 +159,7 @@ struct Beside {
 
 impl Guest {
     fn doing(hostile: &str) -> Self {
-        Self { hostile: hostile.to_owned(), items: pass(), pages: 1 }
+        Self { hostile: hostile.to_owned(), items: pass(), pages: 1, allocator: None }
     }
 
     /// Always answers `pass` but for hostile names, whose answer lies at 3072 and is copied over it.
@@ -137,7 +169,7 @@ impl Guest {
             decision(case, alert, text, None).replacen("(i32.const 16)", "(i32.const 3072)", 1),
             pass_answer(),
         ];
-        Self { hostile: copy.to_owned(), items: items.concat(), pages: 1 }
+        Self { items: items.concat(), ..Self::doing(copy) }
     }
 
     fn with(mut self, items: &str) -> Self {
@@ -150,13 +182,27 @@ impl Guest {
         self
     }
 
+    fn with_allocator(mut self, body: &str) -> Self {
+        self.allocator = Some(body.to_owned());
+        self
+    }
+
     fn component(&self) -> Vec<u8> {
         let select = select_function(
             "(call $server_name (local.get $hello) (i32.const 128))
             (if (i32.eq (i32.load8_u (i32.load (i32.const 132))) (i32.const 0x78)) (then (call $hostile)))",
         );
-        let Self { hostile, items, pages } = self;
-        let module = module(&format!("(func $hostile {hostile}) {select} {items}"));
+        let Self { hostile, items, pages, allocator } = self;
+        let module = module(&format!(
+            "(global $is_hostile (mut i32) (i32.const 0))
+            (func $hostile (global.set $is_hostile (i32.const 1)) {hostile}) {select} {items}"
+        ));
+        let begin = "(local $at i32)\n";
+        let allocate = |body: &str| format!("{begin} (if (global.get $is_hostile) (then (return {body})))");
+        let module = match allocator {
+            Some(body) => module.replacen(begin, &allocate(body), 1),
+            None => module,
+        };
         component(&["select"], &module.replacen("\"memory\") 1)", &format!("\"memory\") {pages})"), 1))
     }
 
