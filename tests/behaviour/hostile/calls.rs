@@ -28,6 +28,12 @@ fn deep_recursion() {
     Guest::doing("(call $deeper)").with("(func $deeper (call $deeper))").ends_its_handshakes("trap");
 }
 
+/// A loop without a loop and without a stack that grows.
+#[test]
+fn endless_tail_calls() {
+    Guest::doing("(call $on)").with("(func $on (return_call $on))").ends_its_handshakes("timeout");
+}
+
 #[test]
 fn endless_calls_of_the_gateway() {
     Guest::doing("(loop $more (drop (call $monotonic)) (br $more))").ends_its_handshakes("host-calls");
