@@ -286,12 +286,7 @@ fn a_source_may_serve_what_has_expired_and_the_connections_line_says_so() {
     let scene = Scene::new(&["a.example"]);
     let old = scene.authority.issue(Leaf::server(&["old.example"]).expired());
     scene.certificates.put("old", &old);
-    let config = Config::new()
-        .certificates("files", scene.certificates.path())
-        .with_last("serve-expired = true")
-        .listener("main", "")
-        .upstream("echo", scene.upstream.address(), "")
-        .route("*", "/", "echo");
+    let config = scene.config_with_source("serve-expired = true");
     let gateway = Gateway::start(&config);
     for (name, expired) in [("a.example", None), ("old.example", Some(true))] {
         let session = Client::new().connect(gateway.address("main"), name).expect("a handshake");

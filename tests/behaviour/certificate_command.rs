@@ -283,12 +283,7 @@ fn the_check_of_a_configuration_tells_of_a_response_that_is_not_stapled() {
 #[test]
 fn the_check_of_a_configuration_names_what_is_required_and_not_there() {
     let scene = Scene::new(&["a.example"]);
-    let config = Config::new()
-        .certificates("files", scene.certificates.path())
-        .with_last("required = [\"a.exampel\"]")
-        .listener("main", "")
-        .upstream("echo", scene.upstream.address(), "")
-        .route("*", "/", "echo");
+    let config = scene.config_with_source("required = [\"a.exampel\"]");
     let folder = TempDir::new().expect("a scratch folder");
     fs::write(folder.path().join("handfast.toml"), config.text()).expect("a file is written");
     let finished = handfast(folder.path(), &["check", "-c", "handfast.toml"]);
@@ -382,12 +377,7 @@ fn settings_of_no_pair_and_names_that_match_nothing_are_warned_of() {
 fn a_gateway_tells_of_what_it_leaves_out_once() {
     let scene = Scene::new(&["a.example"]);
     scene.certificates.put_key("lone", &scene.pairs[0].key_pem);
-    let config = Config::new()
-        .certificates("files", scene.certificates.path())
-        .with_last("scan-interval = \"1s\"")
-        .listener("main", "")
-        .upstream("echo", scene.upstream.address(), "")
-        .route("*", "/", "echo");
+    let config = scene.config_with_source("scan-interval = \"1s\"");
     let gateway = Gateway::start(&config);
     let at_the_start = gateway.lines(|line| line.is("certificate source"));
     assert_eq!(at_the_start.len(), 1, "{}", gateway.log_text());

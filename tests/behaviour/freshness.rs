@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use handfast_tests::{Client, Config, Curl, Gateway, Key, Leaf, Load, Pair, Refusal, Scene, eventually};
+use handfast_tests::{Client, Curl, Gateway, Key, Leaf, Load, Pair, Refusal, Scene, eventually};
 use rustls::SignatureScheme;
 use tempfile::TempDir;
 
@@ -200,12 +200,7 @@ fn a_deleted_pair_serves_on_unless_its_source_withdraws_it() {
     assert!(line.flag("gone"));
 
     scene.certificates.put("a.example", &scene.pairs[0]);
-    let config = Config::new()
-        .certificates("files", scene.certificates.path())
-        .with_last("on-delete = \"withdraw\"")
-        .listener("main", "")
-        .upstream("echo", scene.upstream.address(), "")
-        .route("*", "/", "echo");
+    let config = scene.config_with_source("on-delete = \"withdraw\"");
     let gateway = Gateway::start(&config);
     let address = gateway.address("main");
     assert_eq!(served(address, "a.example"), scene.pairs[0].fingerprint());
@@ -244,12 +239,7 @@ fn a_folder_that_is_gone_is_told_of_once_however_many_ask() {
 #[test]
 fn with_the_folder_go_its_pairs_where_they_are_to_be_withdrawn() {
     let scene = Scene::new(&["a.example"]);
-    let config = Config::new()
-        .certificates("files", scene.certificates.path())
-        .with_last("on-delete = \"withdraw\"")
-        .listener("main", "")
-        .upstream("echo", scene.upstream.address(), "")
-        .route("*", "/", "echo");
+    let config = scene.config_with_source("on-delete = \"withdraw\"");
     let gateway = Gateway::start(&config);
     let address = gateway.address("main");
     let (folder, away) = (scene.certificates.path(), scene.certificates.path().with_extension("away"));
@@ -282,12 +272,7 @@ fn settings_beside_a_pair_are_as_fresh_as_it_is_and_a_mistake_in_them_is_located
 #[test]
 fn with_events_a_change_goes_live_without_a_look_of_a_handshake() {
     let scene = Scene::new(&["a.example"]);
-    let config = Config::new()
-        .certificates("files", scene.certificates.path())
-        .with_last("freshness = \"events\"\nscan-interval = \"1s\"")
-        .listener("main", "")
-        .upstream("echo", scene.upstream.address(), "")
-        .route("*", "/", "echo");
+    let config = scene.config_with_source("freshness = \"events\"\nscan-interval = \"1s\"");
     let gateway = Gateway::start(&config);
     let address = gateway.address("main");
     let pair = scene.authority.server(&["a.example"]);

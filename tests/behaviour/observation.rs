@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use handfast_tests::{Authority, Client, Config, Curl, DEADLINE, Gateway, Line, Refusal, Scene, eventually};
+use handfast_tests::{Authority, Client, Curl, DEADLINE, Gateway, Line, Refusal, Scene, eventually};
 
 #[test]
 fn every_connection_leaves_one_line_that_explains_it() {
@@ -192,12 +192,7 @@ fn what_is_counted_of_certificates_goes_on_over_a_reload() {
         gateway.metric("handfast_reloads_total", &labels)
     };
     eventually("it to be counted", || (count() == 1.0).then_some(()));
-    let config = Config::new()
-        .certificates("files", scene.certificates.path())
-        .with_last("tags = { team = \"edge\" }")
-        .listener("main", "")
-        .upstream("echo", scene.upstream.address(), "")
-        .route("*", "/", "echo");
+    let config = scene.config_with_source("tags = { team = \"edge\" }");
     gateway.reload(&config);
     assert_eq!(count(), 1.0);
 }

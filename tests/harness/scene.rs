@@ -30,6 +30,16 @@ impl Scene {
         Config::serving(&self.certificates, self.upstream.address())
     }
 
+    /// The same, with further keys of the certificate source.
+    pub fn config_with_source(&self, keys: &str) -> Config {
+        Config::new()
+            .certificates("files", self.certificates.path())
+            .with_last(keys)
+            .listener("main", "")
+            .upstream("echo", self.upstream.address(), "")
+            .route("*", "/", "echo")
+    }
+
     /// A gateway on [`Scene::config`].
     #[track_caller]
     pub fn start(&self) -> Gateway {
