@@ -8,8 +8,9 @@
 //! - an image is named `<key>-<digest>.cwasm`. The key is over the component, the version of wasmtime and everything
 //!   in the engine's configuration that changes code; the digest is of the image itself and checked before each use,
 //!   so a damaged disk gives a compilation and not a crash;
-//! - it is written under another name, synced and renamed, and never changed afterwards: a mapping stays good, and
-//!   several gateways may share a directory.
+//! - it is written under another name and renamed, and never changed afterwards: a mapping stays good, and several
+//!   gateways may share a directory. It is not synced: handshakes wait for a new policy, and what a crash leaves half
+//!   written does not have its digest.
 //!
 //! Bounded: beyond [`IMAGES`] files or [`BYTES`] bytes, those go first that were not used for longest.
 
@@ -110,10 +111,7 @@ impl CodeCache {
             .create_new(true)
             .mode(0o600)
             .open(&temporary)
-            .and_then(|mut file| {
-                file.write_all(image)?;
-                file.sync_all()
-            })
+            .and_then(|mut file| file.write_all(image))
             .and_then(|()| fs::rename(&temporary, self.directory.join(&name)));
         if let Err(error) = written {
             let _ = fs::remove_file(&temporary);

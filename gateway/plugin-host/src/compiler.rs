@@ -16,6 +16,13 @@
 //!
 //! The image is native code that the gateway will run, as it would if it had compiled it itself: the child is the same
 //! program, reached through a pipe that nobody else has, and no privilege is gained by being asked to compile.
+//!
+//! # Why no child stands by
+//!
+//! A handshake that waits for a small policy in Rust waits 17 to 18 ms on one core, of which 10 to 14 are the child's. One
+//! that was started before, and had compiled another component to warm up, took 7, and the handshake waited 14.6 ms: 7 ms are
+//! Cranelift's for 64 small functions, cold or warm. For a fifth of a wait that comes with a new policy only, the process that
+//! stands by would have had 20 MiB resident all the time.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
