@@ -161,8 +161,10 @@ impl From<ServerError> for Failure {
             _ => RUNTIME,
         };
         let mut text = telemetry::error_chain(&error);
-        if let ServerError::Build(BuildError::Policy(error)) = &error {
-            let plugin = error.plugin().display();
+        if let ServerError::Build(BuildError::Policy(error)) = &error
+            && let Some(plugin) = error.plugin()
+        {
+            let plugin = plugin.display();
             text.push_str(&format!("\n  = hint: `handfast policy inspect {plugin}` says what a file is"));
         }
         Self { text, code }

@@ -6,6 +6,7 @@
 //! that is `reload`'s work, so `handfast check` and the running gateway share it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -209,6 +210,8 @@ pub struct Certificates {
 pub struct Policy {
     /// Unique among policies.
     pub name: String,
+    /// Of its name.
+    pub place: Place,
     /// The component: binary, or WebAssembly text.
     pub plugin: PathBuf,
     /// What `configure` is given: the policy's `config` table as JSON.
@@ -231,6 +234,27 @@ pub struct Policy {
     pub key_value: KeyValue,
     /// For the grant `http`, and only with it.
     pub http: Option<OutgoingHttp>,
+}
+
+/// Where in a configuration file something stands, for whoever has to change it. Where it stands changes nothing else: any two
+/// are equal.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.file.display(), self.line)
+    }
 }
 
 /// An interface of `handfast:policy` that a policy has by the operator's leave only.

@@ -11,6 +11,9 @@
 // Lists are gone through from their beginning: `configure` runs in every fresh instance, and to sort a list that is
 // looked at once costs more than to look. A policy with thousands of entries wants `instances = "reuse"`.
 
+#include <ctype.h>
+#include <string.h>
+
 #include <handfast.h>
 #include <handfast_json.h>
 
@@ -86,12 +89,29 @@ static const char *no_name(handfast_text text) {
     return NULL;
 }
 
-static const char *no_ja4(handfast_text text) {
-    bool good = text.length > 0 && text.length <= 36;
-    for (size_t at = 0; at < text.length; at++) {
-        char character = text.data[at];
-        good &= (character >= 'a' && character <= 'z') || (character >= '0' && character <= '9') || character == '_';
+// What stands at each place of a JA4 fingerprint: the protocol, the version, whether there is a server name, two numbers, the
+// ALPN's first and last character, two truncated hashes.
+static const char ja4_shape[] = "pvvsnnnnaa_hhhhhhhhhhhh_hhhhhhhhhhhh";
+
+static bool is_one_of(char character, const char *characters) {
+    return character != 0 && strchr(characters, character) != NULL;
+}
+
+static bool fits_ja4(char character, char place) {
+    switch (place) {
+    case 'p': return is_one_of(character, "tqd");
+    case 'v': return is_one_of(character, "0123sd");
+    case 's': return is_one_of(character, "di");
+    case 'n': return is_one_of(character, "0123456789");
+    case 'a': return isalnum((unsigned char)character) != 0;
+    case 'h': return is_one_of(character, "0123456789abcdef");
+    default: return character == place;
     }
+}
+
+static const char *no_ja4(handfast_text text) {
+    bool good = text.length > 0 && text.length < sizeof ja4_shape;
+    for (size_t at = 0; good && at < text.length; at++) good = fits_ja4(text.data[at], ja4_shape[at]);
     return good ? NULL : "is no JA4 fingerprint, nor the beginning of one: write what the log has as `ja4`";
 }
 

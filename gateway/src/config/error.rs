@@ -52,13 +52,13 @@ impl Located {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line_text = text.get(line_start..).unwrap_or("").lines().next().unwrap_or("");
         let column = before.get(line_start..).unwrap_or("").chars().count() + 1;
-        let spanned = text.get(span).unwrap_or("");
+        let spanned = text.get(span.clone()).unwrap_or("");
         let (excerpt, indent) = excerpt(line_text, column - 1);
         let most = excerpt.chars().count().saturating_sub(indent);
         let width = spanned.lines().next().unwrap_or("").chars().count().min(most).max(1);
         Self {
             path: path.to_owned(),
-            line: before.matches('\n').count() + 1,
+            line: line_of(text, span.start),
             column,
             excerpt,
             indent,
@@ -87,6 +87,11 @@ impl fmt::Display for Located {
 }
 
 impl std::error::Error for Located {}
+
+/// The line, counted from 1, in which the byte at `position` is.
+pub(crate) fn line_of(text: &str, position: usize) -> usize {
+    text.get(..position).unwrap_or(text).matches('\n').count() + 1
+}
 
 /// A line as it is shown, and how far its character at `position` has moved: of a long one, which may be a whole file,
 /// what stands around that.

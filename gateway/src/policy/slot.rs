@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,17 +39,20 @@ pub fn compiler() -> plugin_host::Compiler {
 
 /// Why a policy could not be loaded at all.
 #[derive(Debug, thiserror::Error)]
-#[error("the policy `{policy}` does not load from {}", plugin.display())]
+#[error("the policy `{}` ({}) does not load from {}", policy.name, policy.place, policy.plugin.display())]
 pub struct SlotError {
-    policy: String,
-    plugin: PathBuf,
+    policy: Arc<config::Policy>,
     source: Reason,
 }
 
 impl SlotError {
-    /// The file that is no policy.
-    pub fn plugin(&self) -> &Path {
-        &self.plugin
+    /// The file that is no policy. `None` where it is one, and what the configuration says of it is wrong.
+    pub fn plugin(&self) -> Option<&Path> {
+        let configuration = matches!(
+            self.source.downcast_ref::<LoadError>(),
+            Some(LoadError::Configuration(_) | LoadError::NoConfigure)
+        );
+        (!configuration).then_some(&self.policy.plugin)
     }
 }
 
@@ -134,11 +137,9 @@ impl Slot {
             unstarted: Mutex::default(),
         });
         let loading = Fresh::<Version>::load(files, LARGEST_PLUGIN, Arc::clone(&loader) as _, background);
-        let loaded = loading.await.map_err(|failed| SlotError {
-            policy: config.name.clone(),
-            plugin: config.plugin.clone(),
-            source: failed.reason,
-        })?;
+        let loaded = loading
+            .await
+            .map_err(|failed| SlotError { policy: Arc::clone(&config), source: failed.reason })?;
         loader.in_use.set(loaded.current().hooks());
         let unasking = unasking.map(str::to_owned);
         Ok(Self { config, unasking, loaded, last_good, http, counters, complaints: Throttle::new() })
@@ -357,7 +358,7 @@ impl Loader {
 
 /// The policy's own, if it has the grant. Trust anchors are files, so it is made where waiting for a disk holds up nobody.
 async fn http_client(
-    config: &config::Policy,
+    config: &Arc<config::Policy>,
     background: &Handle,
     metrics: &Metrics,
 ) -> Result<Option<Arc<Client>>, SlotError> {
@@ -370,7 +371,7 @@ async fn http_client(
         Ok(Err(error)) => Arc::new(error),
         Err(panic) => Arc::new(io::Error::other(panic)),
     };
-    Err(SlotError { policy: config.name.clone(), plugin: config.plugin.clone(), source })
+    Err(SlotError { policy: Arc::clone(config), source })
 }
 
 /// What a policy runs under in the gateway, and when it is tried without one.

@@ -13,8 +13,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::quantity::Bytes;
 use super::{File, HttpTable, LogFormatWord, PolicyTable, quantity};
-use crate::config::error::ConfigError;
-use crate::config::{Config, Http, Log, LogFormat, Policy};
+use crate::config::error::{ConfigError, line_of};
+use crate::config::{Config, Http, Log, LogFormat, Place, Policy};
 
 mod certificates;
 mod listeners;
@@ -130,6 +130,10 @@ impl<'a> Context<'a> {
 
     fn at(&self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
         ConfigError::at(self.path, self.text, span, message, Some(hint.into()))
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
+        Place { file: self.path.to_owned(), line: line_of(self.text, span.start) }
     }
 
     fn whole(&self, message: &str, hint: &str) -> ConfigError {

@@ -60,6 +60,7 @@ impl Context<'_> {
             let key_value = self.key_value(table.key_value, &grants)?;
             let http = self.outgoing_http(&table.grants, table.http, timeout)?;
             policies.push(Arc::new(Policy {
+                place: self.place(table.name.span()),
                 name: table.name.into_inner(),
                 plugin: self.absolute(table.plugin),
                 config: quantity::json(toml::Value::Table(table.config)).to_string(),
