@@ -251,6 +251,7 @@ fn the_pages_show_the_rules_of_the_templates() {
     for (language, source) in [
         ("c", "policy.c"),
         ("go", "main.go"),
+        ("javascript", "policy.js"),
         ("javascript", "policy.ts"),
         ("python", "policy.py"),
         ("rust", "src/lib.rs"),

@@ -32,8 +32,13 @@ fn a_new_policy_in_go_builds_and_passes_its_cases() {
 }
 
 #[test]
-fn a_new_policy_in_typescript_builds_and_passes_its_cases() {
+fn a_new_policy_in_javascript_builds_and_passes_its_cases() {
     from_nothing_to_a_tested_component("javascript");
+}
+
+#[test]
+fn a_new_policy_in_typescript_builds_and_passes_its_cases() {
+    from_nothing_to_a_tested_component("typescript");
 }
 
 #[test]
@@ -43,10 +48,11 @@ fn a_new_policy_in_python_builds_and_passes_its_cases() {
 
 #[track_caller]
 fn from_nothing_to_a_tested_component(language: &str) {
-    let tools = repository().join("target/languages").join(language);
+    let sdk = if language == "typescript" { "javascript" } else { language };
+    let tools = repository().join("target/languages").join(sdk);
     assert!(
         tools.join("bin").is_dir() || tools.join("node_modules").is_dir(),
-        "cargo xtask languages {language}"
+        "cargo xtask languages {sdk}"
     );
     let desk = Desk::new();
     let good = |finished: Finished| {
@@ -60,7 +66,7 @@ fn from_nothing_to_a_tested_component(language: &str) {
     let folder = desk.path().join("tls13-only");
     let tool = tools.join("bin/cargo").display().to_string();
     let mut build = vec!["policy", "build", "tls13-only"];
-    match language {
+    match sdk {
         "rust" => build.extend(["--tool", &tool]),
         "javascript" => {
             symlink(tools.join("node_modules"), folder.join("node_modules")).expect("a symlink is made")
@@ -84,7 +90,7 @@ fn from_nothing_to_a_tested_component(language: &str) {
     assert_eq!(json["hooks"], serde_json::json!(["select", "configure"]));
     assert_eq!((&json["size_bytes"], &json["refused"]), (&size.into(), &serde_json::Value::Null));
     let stubs = json["stubs"].as_array().expect("a list");
-    let has_runtime = ["go", "javascript", "python"].contains(&language);
+    let has_runtime = ["go", "javascript", "python"].contains(&sdk);
     assert_eq!(!stubs.is_empty(), has_runtime, "{json}");
     assert_eq!(inspected.contains("without files, sockets or environment"), has_runtime, "{inspected}");
 
@@ -314,10 +320,15 @@ fn a_language_without_an_sdk_and_a_name_that_is_none_are_wrong_usage() {
     let finished = desk.handfast(&["policy", "new", "--language", "cpp", "x"]);
     assert_eq!(finished.code, USAGE);
     desk.snapshot("policy_new_near_c", &finished);
-    for word in ["ts", "typescript", "js"] {
+    for (word, source, other) in [
+        ("ts", "policy.ts", "policy.js"),
+        ("typescript", "policy.ts", "policy.js"),
+        ("js", "policy.js", "policy.ts"),
+    ] {
         let finished = desk.handfast(&["policy", "new", "--language", word, word]);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        assert!(desk.path().join(word).join("policy.ts").is_file(), "{word}");
+        let folder = desk.path().join(word);
+        assert!(folder.join(source).is_file() && !folder.join(other).exists(), "{word}");
     }
     let finished = desk.handfast(&["policy", "new", "--language", "c", "My_Policy"]);
     assert_eq!(finished.code, USAGE);

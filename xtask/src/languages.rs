@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use handfast_policy_builder::{self as builder, Language, Project, Tool};
+use handfast_policy_builder::{self as builder, Dialect, Language, Project, Tool};
 
 use crate::root;
 
@@ -109,7 +109,7 @@ fn template() -> Result<Project> {
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
-    builder::create(Language::Rust, &folder)?;
+    builder::create(Dialect::Rust, &folder)?;
     Ok(Project::find(&folder, None)?)
 }
 

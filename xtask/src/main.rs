@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
-use handfast_policy_builder::Language;
+use handfast_policy_builder::{Dialect, Language};
 
 mod bench;
 mod fuzz;
@@ -82,7 +82,8 @@ fn main() -> Result<()> {
 
 fn language() -> impl TypedValueParser<Value = Language> {
     PossibleValuesParser::new(Language::ALL.iter().map(|language| language.name()))
-        .try_map(|name| name.parse::<Language>())
+        .try_map(|name| name.parse::<Dialect>())
+        .map(Dialect::language)
 }
 
 /// The workspace's folder.

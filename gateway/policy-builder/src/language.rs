@@ -28,20 +28,6 @@ impl Language {
         }
     }
 
-    /// What it is called on a command line: words that are shown, each with others for it. The template that is in
-    /// TypeScript is JavaScript's, whose SDK takes both.
-    pub const WORDS: &[(&str, &[&str], Self)] = &[
-        ("rust", &["rs"], Self::Rust),
-        ("c", &[], Self::C),
-        ("go", &["golang"], Self::Go),
-        ("javascript", &["js"], Self::Javascript),
-        ("typescript", &["ts"], Self::Javascript),
-        ("python", &["py"], Self::Python),
-    ];
-
-    /// Languages without an SDK, whose compilers are those of C: what they are called, and how they are written.
-    pub const NEAR_C: &[(&str, &str)] = &[("c++", "C++"), ("cpp", "C++"), ("zig", "Zig")];
-
     /// The files of which one makes a folder a policy in this language, as [`Project::find`](crate::Project::find) and
     /// the templates have them.
     pub(crate) fn entries(self) -> &'static [&'static str] {
@@ -60,6 +46,60 @@ impl Language {
     }
 }
 
+impl fmt::Display for Language {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Rust => "Rust",
+            Self::C => "C",
+            Self::Go => "Go",
+            Self::Javascript => "JavaScript",
+            Self::Python => "Python",
+        })
+    }
+}
+
+/// What a policy is written in, as its author names it. JavaScript and TypeScript are one [`Language`]: the same SDK, the
+/// same tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Rust,
+    C,
+    Go,
+    Javascript,
+    Typescript,
+    Python,
+}
+
+impl Dialect {
+    pub const ALL: &[Self] =
+        &[Self::Rust, Self::C, Self::Go, Self::Javascript, Self::Typescript, Self::Python];
+
+    /// What it is called on a command line: the word that is shown, and others for it.
+    pub fn words(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Rust => ("rust", &["rs"]),
+            Self::C => ("c", &[]),
+            Self::Go => ("go", &["golang"]),
+            Self::Javascript => ("javascript", &["js"]),
+            Self::Typescript => ("typescript", &["ts"]),
+            Self::Python => ("python", &["py"]),
+        }
+    }
+
+    /// Languages without an SDK, whose compilers are those of C: what they are called, and how they are written.
+    pub const NEAR_C: &[(&str, &str)] = &[("c++", "C++"), ("cpp", "C++"), ("zig", "Zig")];
+
+    pub fn language(self) -> Language {
+        match self {
+            Self::Rust => Language::Rust,
+            Self::C => Language::C,
+            Self::Go => Language::Go,
+            Self::Javascript | Self::Typescript => Language::Javascript,
+            Self::Python => Language::Python,
+        }
+    }
+}
+
 /// A word that is the name of no language with an SDK.
 #[derive(Debug, thiserror::Error)]
 pub enum UnknownLanguage {
@@ -69,31 +109,31 @@ pub enum UnknownLanguage {
     NearC(&'static str),
 }
 
-impl FromStr for Language {
+impl FromStr for Dialect {
     type Err = UnknownLanguage;
 
     fn from_str(name: &str) -> Result<Self, UnknownLanguage> {
-        let known = Self::WORDS.iter().find(|(word, others, _)| *word == name || others.contains(&name));
-        let near = || Self::NEAR_C.iter().find(|(word, _)| *word == name);
-        match known {
-            Some((_, _, language)) => Ok(*language),
-            None => Err(near().map_or_else(
-                || UnknownLanguage::Unknown(name.to_owned()),
-                |(_, written)| UnknownLanguage::NearC(written),
-            )),
+        let is_called = |dialect: &&Self| {
+            let (word, others) = dialect.words();
+            word == name || others.contains(&name)
+        };
+        if let Some(known) = Self::ALL.iter().find(is_called) {
+            return Ok(*known);
         }
+        let near = Self::NEAR_C.iter().find(|(word, _)| *word == name);
+        Err(near.map_or_else(
+            || UnknownLanguage::Unknown(name.to_owned()),
+            |(_, written)| UnknownLanguage::NearC(written),
+        ))
     }
 }
 
-impl fmt::Display for Language {
+impl fmt::Display for Dialect {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Rust => "Rust",
-            Self::C => "C",
-            Self::Go => "Go",
-            Self::Javascript => "TypeScript",
-            Self::Python => "Python",
-        })
+        match self {
+            Self::Typescript => formatter.write_str("TypeScript"),
+            dialect => dialect.language().fmt(formatter),
+        }
     }
 }
 
@@ -104,10 +144,10 @@ mod tests {
     #[test]
     fn a_language_goes_by_the_names_that_people_have_for_it() {
         for language in Language::ALL {
-            assert_eq!(language.name().parse::<Language>().unwrap(), *language);
+            assert_eq!(language.name().parse::<Dialect>().unwrap().language(), *language);
         }
-        assert_eq!("ts".parse::<Language>().unwrap(), Language::Javascript);
-        assert!("cpp".parse::<Language>().unwrap_err().to_string().contains("C++; `--language c`"));
-        assert!("perl".parse::<Language>().unwrap_err().to_string().contains("`perl`"));
+        assert_eq!("ts".parse::<Dialect>().unwrap(), Dialect::Typescript);
+        assert!("cpp".parse::<Dialect>().unwrap_err().to_string().contains("C++; `--language c`"));
+        assert!("perl".parse::<Dialect>().unwrap_err().to_string().contains("`perl`"));
     }
 }

@@ -17,7 +17,7 @@ mod tool;
 mod version;
 
 pub use component::{ComponentError, from_module, imports, replace, without_names};
-pub use language::{Language, UnknownLanguage};
+pub use language::{Dialect, Language, UnknownLanguage};
 pub use project::{BuildError, Project, ProjectError};
 pub use template::{TemplateError, create, preparation};
 pub use tool::{GO, Lack, Tool, ToolError, ZIG};

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::language::Language;
+use crate::language::{Dialect, Language};
 use crate::tool::{GO, ZIG};
 
 /// Why there is no new folder.
@@ -48,7 +48,7 @@ const SDK: &str = "handfast-policy";
 
 /// Makes a new folder, whose last part is the policy's name. What is there is complete: it is written beside its place
 /// and renamed.
-pub fn create(language: Language, folder: &Path) -> Result<(), TemplateError> {
+pub fn create(dialect: Dialect, folder: &Path) -> Result<(), TemplateError> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !is_name(name) {
         return Err(TemplateError::Name { name: folder.display().to_string() });
@@ -69,7 +69,7 @@ pub fn create(language: Language, folder: &Path) -> Result<(), TemplateError> {
         .permissions(fs::Permissions::from_mode(0o777))
         .tempdir_in(parent)
         .map_err(failed)?;
-    fill(language, name, partial.path())?;
+    fill(dialect, name, partial.path())?;
     fs::rename(partial.path(), folder).map_err(failed)?;
     let _moved = partial.keep();
     Ok(())
@@ -102,10 +102,10 @@ fn is_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-fn fill(language: Language, name: &str, folder: &Path) -> Result<(), TemplateError> {
-    let (own, sdk) = files(language);
+fn fill(dialect: Dialect, name: &str, folder: &Path) -> Result<(), TemplateError> {
+    let (own, sdk) = files(dialect);
     for (path, text) in SHARED.iter().chain(own) {
-        write(&folder.join(path), &adapted(language, name, text))?;
+        write(&folder.join(path), &adapted(dialect, name, text))?;
     }
     for (path, text) in sdk {
         write(&folder.join("sdk").join(path), text)?;
@@ -120,20 +120,24 @@ fn write(path: &Path, text: &str) -> Result<(), TemplateError> {
         .map_err(|source| TemplateError::Write { path: path.to_owned(), source })
 }
 
-fn adapted(language: Language, name: &str, text: &str) -> String {
+fn adapted(dialect: Dialect, name: &str, text: &str) -> String {
+    let language = dialect.language();
     // An interpreter's start costs more than its call: see docs/policies.
     let instances = match language {
         Language::Rust | Language::C => "fresh",
         Language::Go | Language::Javascript | Language::Python => "reuse",
     };
-    let source = match language {
-        Language::Rust => "src/lib.rs",
-        Language::Go => "main.go",
-        language => language.entries().first().copied().unwrap_or_default(),
+    let source = match dialect {
+        Dialect::Rust => "src/lib.rs",
+        Dialect::C => "policy.c",
+        Dialect::Go => "main.go",
+        Dialect::Javascript => "policy.js",
+        Dialect::Typescript => "policy.ts",
+        Dialect::Python => "policy.py",
     };
     text.replace(NAME, name)
         .replace("instances = \"fresh\"", &format!("instances = \"{instances}\""))
-        .replace("{language}", &language.to_string())
+        .replace("{language}", &dialect.to_string())
         .replace("{source}", source)
         .replace("{tools}", &preparation(language))
 }
@@ -151,10 +155,25 @@ macro_rules! files {
 
 const SHARED: &[File] = files!("template/": "README.md", "cases.toml", "handfast.toml");
 
-/// A language's own files, and those of its SDK.
-fn files(language: Language) -> (&'static [File], &'static [File]) {
-    match language {
-        Language::Rust => (
+const JAVASCRIPT_SDK: &[File] = files!("javascript/":
+    "build.mjs",
+    "package.json",
+    "policy.wit",
+    "src/counter.ts",
+    "src/http.ts",
+    "src/index.ts",
+    "src/key-value.ts",
+    "src/text.ts",
+    "src/wit.d.ts",
+    "wasi/clocks.wit",
+    "wasi/http.wit",
+    "wasi/io.wit",
+);
+
+/// A template's own files, and those of the SDK.
+fn files(dialect: Dialect) -> (&'static [File], &'static [File]) {
+    match dialect {
+        Dialect::Rust => (
             files!("rust/template/":
                 ".cargo/config.toml" = ".cargo/config.toml",
                 ".gitignore" = "ignored",
@@ -181,11 +200,11 @@ fn files(language: Language) -> (&'static [File], &'static [File]) {
                 "wit/policy.wit" = "wit/policy.wit",
             ),
         ),
-        Language::C => (
+        Dialect::C => (
             files!("c/template/": ".gitignore" = "ignored", "policy.c" = "policy.c"),
             files!("c/": "flags", "handfast.c", "handfast.h", "handfast_json.c", "handfast_json.h"),
         ),
-        Language::Go => (
+        Dialect::Go => (
             files!("go/template/": ".gitignore" = "ignored", "go.mod" = "go.mod", "main.go" = "main.go"),
             files!("go/":
                 "answer.go",
@@ -202,28 +221,23 @@ fn files(language: Language) -> (&'static [File], &'static [File]) {
                 "onvalidate/onvalidate.go",
             ),
         ),
-        Language::Javascript => (
+        Dialect::Javascript => (
+            files!("javascript/template/":
+                ".gitignore" = "ignored",
+                "package.json" = "package.json",
+                "policy.js" = "policy.js",
+            ),
+            JAVASCRIPT_SDK,
+        ),
+        Dialect::Typescript => (
             files!("javascript/template/":
                 ".gitignore" = "ignored",
                 "package.json" = "package.json",
                 "policy.ts" = "policy.ts",
             ),
-            files!("javascript/":
-                "build.mjs",
-                "package.json",
-                "policy.wit",
-                "src/counter.ts",
-                "src/http.ts",
-                "src/index.ts",
-                "src/key-value.ts",
-                "src/text.ts",
-                "src/wit.d.ts",
-                "wasi/clocks.wit",
-                "wasi/http.wit",
-                "wasi/io.wit",
-            ),
+            JAVASCRIPT_SDK,
         ),
-        Language::Python => (
+        Dialect::Python => (
             files!("python/template/":
                 ".gitignore" = "ignored",
                 "policy.py" = "policy.py",
@@ -264,7 +278,7 @@ mod tests {
     #[test]
     fn no_policy_is_called_as_the_sdk_is() {
         let parent = tempfile::tempdir().unwrap();
-        let error = create(Language::Rust, &parent.path().join(SDK)).unwrap_err();
+        let error = create(Dialect::Rust, &parent.path().join(SDK)).unwrap_err();
         assert!(matches!(error, TemplateError::Taken { .. }), "{error}");
         assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
         let text = |path: &str| fs::read_to_string(Path::new("../../plugins/sdk").join(path)).unwrap();
@@ -281,12 +295,12 @@ mod tests {
         fs::create_dir(&planted).unwrap();
         fs::write(planted.join("sitecustomize.py"), "").unwrap();
         let folder = parent.path().join("mine");
-        create(Language::Python, &folder).unwrap();
+        create(Dialect::Python, &folder).unwrap();
         assert!(folder.join("policy.py").is_file() && !folder.join("sitecustomize.py").exists());
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&folder), mode(&planted));
         assert_eq!(fs::read_dir(&parent).unwrap().count(), 2, "nothing is left beside it");
-        create(Language::C, &parent.path().join("not/yet/there")).unwrap();
+        create(Dialect::C, &parent.path().join("not/yet/there")).unwrap();
     }
 
     /// What the repository has and a new folder does not would be missed at somebody's first build.
@@ -295,12 +309,15 @@ mod tests {
         let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/sdk");
         for language in Language::ALL {
             let here = sdk.join(language.name());
-            let (own, files) = files(*language);
-            let mut carried: BTreeSet<PathBuf> = files.iter().map(|(path, _)| PathBuf::from(path)).collect();
-            carried.extend(own.iter().map(|(path, _)| match *path {
-                ".gitignore" => PathBuf::from("template/ignored"),
-                path => Path::new("template").join(path),
-            }));
+            let mut carried = BTreeSet::new();
+            for dialect in Dialect::ALL.iter().filter(|dialect| dialect.language() == *language) {
+                let (own, files) = files(*dialect);
+                carried.extend(files.iter().map(|(path, _)| PathBuf::from(path)));
+                carried.extend(own.iter().map(|(path, _)| match *path {
+                    ".gitignore" => PathBuf::from("template/ignored"),
+                    path => Path::new("template").join(path),
+                }));
+            }
             if *language == Language::Rust {
                 carried.insert("template/sdk.toml".into());
             }

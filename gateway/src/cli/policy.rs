@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use handfast_plugin_host::{Host, HostSettings};
-use handfast_policy_builder::Language;
+use handfast_policy_builder::Dialect;
 
 use super::Failure;
 use crate::freshness::file::{ReadError, read_alone};
@@ -29,8 +29,8 @@ pub(super) enum PolicyCommand {
     /// Make a folder to begin with: a policy that builds, its cases, the SDK, and a page that leads on
     New {
         /// What it is written in
-        #[arg(long, value_parser = language())]
-        language: Language,
+        #[arg(long = "language", value_name = "LANGUAGE", value_parser = dialect())]
+        dialect: Dialect,
         /// The folder to make, which has the policy's name
         #[arg(value_name = "NAME")]
         folder: PathBuf,
@@ -62,7 +62,7 @@ pub(super) enum PolicyCommand {
 
 pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
     match command {
-        PolicyCommand::New { language, folder } => new::run(language, &folder),
+        PolicyCommand::New { dialect, folder } => new::run(dialect, &folder),
         PolicyCommand::Build(args) => build::run(&args),
         PolicyCommand::Inspect { file, json } => inspect::run(&file, json),
         PolicyCommand::Test { file, cases, case } => test::run(&file, &cases, case.as_deref()),
@@ -70,11 +70,14 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
     }
 }
 
-fn language() -> impl TypedValueParser<Value = Language> {
-    let known = Language::WORDS.iter().map(|(word, others, _)| PossibleValue::new(word).aliases(*others));
+fn dialect() -> impl TypedValueParser<Value = Dialect> {
+    let known = Dialect::ALL.iter().map(|dialect| {
+        let (word, others) = dialect.words();
+        PossibleValue::new(word).aliases(others)
+    });
     // Known, so that they are told in their own words what there is for them.
-    let near = Language::NEAR_C.iter().map(|(word, _)| PossibleValue::new(word).hide(true));
-    PossibleValuesParser::new(known.chain(near)).try_map(|name| name.parse::<Language>())
+    let near = Dialect::NEAR_C.iter().map(|(word, _)| PossibleValue::new(word).hide(true));
+    PossibleValuesParser::new(known.chain(near)).try_map(|name| name.parse::<Dialect>())
 }
 
 /// Calls under way at once. Cases and measurements follow one another.

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use handfast_policy_builder::{self as builder, Language, Project, ProjectError, Tool};
+use clap::builder::TypedValueParser;
+use handfast_policy_builder::{self as builder, Dialect, Language, Project, ProjectError, Tool};
 
 use super::super::output::{Output, printable};
 use super::super::{Failure, RUNTIME};
-use super::{host, inspect, language, user_cache};
+use super::{dialect, host, inspect, user_cache};
 use crate::telemetry::error_chain;
 
 #[derive(Debug, clap::Args)]
@@ -15,7 +16,7 @@ pub(in crate::cli) struct Args {
     #[arg(default_value = ".", value_name = "DIR")]
     folder: PathBuf,
     /// What it is written in, where its files leave that open
-    #[arg(long, value_parser = language())]
+    #[arg(long, value_parser = dialect().map(Dialect::language))]
     language: Option<Language>,
     /// Run this in the place of the language's own cargo, zig, go, node or python3
     #[arg(long, value_name = "PROGRAM")]
