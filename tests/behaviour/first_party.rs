@@ -318,7 +318,7 @@ fn hygiene_lets_no_certificate_go_live_that_breaks_its_rules() {
     assert_eq!(served("status.example"), Ok(page.fingerprint()), "exempt");
     for (name, reason) in [
         ("weak.example", "its RSA key has 2048 bits, and 3072 are wanted"),
-        ("long.example", "days, and 398 are allowed"),
+        ("long.example", "days, and 200 are allowed"),
         ("a.internal.example", "`forbidden-names` has **.internal.example"),
         ("stray.example", "its issuer CN=somebody else is none of `issuers`"),
     ] {

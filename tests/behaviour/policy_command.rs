@@ -50,10 +50,7 @@ fn a_new_policy_in_python_builds_and_passes_its_cases() {
 fn from_nothing_to_a_tested_component(language: &str) {
     let sdk = if language == "typescript" { "javascript" } else { language };
     let tools = repository().join("target/languages").join(sdk);
-    assert!(
-        tools.join("bin").is_dir() || tools.join("node_modules").is_dir(),
-        "cargo xtask languages {sdk}"
-    );
+    assert!(tools.join("bin").is_dir() || tools.join("node_modules").is_dir(), "cargo xtask languages {sdk}");
     let desk = Desk::new();
     let good = |finished: Finished| {
         assert_eq!(finished.code, Some(0), "{}\n{}", finished.stdout, finished.stderr);

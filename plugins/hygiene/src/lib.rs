@@ -1,12 +1,12 @@
 //! A first-party policy: which certificates may go live.
 //!
 //! ```toml
-//! config = { minimum-rsa-bits = 3072, maximum-lifetime = "398d", issuers = ["O=Let's Encrypt"] }
+//! config = { minimum-rsa-bits = 3072, maximum-lifetime = "200d", issuers = ["O=Let's Encrypt"] }
 //! ```
 //!
 //! Asked at the first load of a certificate and at each replacement, before any client gets it. A replacement that it
 //! refuses does not go live and the last good one keeps serving, so a renewal that came from the wrong authority or
-//! lost a name costs a warning and no outage. Every rule is off until the configuration turns it on.
+//! lost a name costs a warning and no outage. Every rule is off until the configuration turns it on, and one has to be.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
@@ -39,6 +39,17 @@ const ALGORITHMS: &[(&str, KeyAlgorithm)] = &[
     ("ed25519", KeyAlgorithm::Ed25519),
 ];
 
+/// The keys of `config` that refuse something.
+const RULES: &[&str] = &[
+    "key-algorithms",
+    "minimum-rsa-bits",
+    "maximum-lifetime",
+    "issuers",
+    "allowed-names",
+    "forbidden-names",
+    "required-names",
+];
+
 const DAY: i64 = 24 * 3_600;
 
 handfast_policy::export!(Hygiene: configure, admit; panic = trap);
@@ -47,7 +58,15 @@ impl Configure for Hygiene {
     fn configure(config: &str) -> Result<Self, String> {
         let mut policy = Self::default();
         read(config, &mut |key, value| policy.set(key, value))?;
-        Ok(policy)
+        match policy.has_rules() {
+            true => Ok(policy),
+            false => Err([
+                "no rule is set, so every certificate would go live: write one of `",
+                &RULES.join("`, `"),
+                "`",
+            ]
+            .concat()),
+        }
     }
 }
 
@@ -65,6 +84,16 @@ impl Admit for Hygiene {
 }
 
 impl Hygiene {
+    fn has_rules(&self) -> bool {
+        self.algorithms.is_some()
+            || self.minimum_rsa_bits > 0
+            || self.maximum_lifetime.is_some()
+            || self.issuers.is_some()
+            || self.allowed_names.is_some()
+            || !self.forbidden_names.is_empty()
+            || !self.required_names.is_empty()
+    }
+
     fn set(&mut self, key: &str, value: Value<'_>) -> Result<(), Refusal> {
         match key {
             "key-algorithms" => {
@@ -95,18 +124,7 @@ impl Hygiene {
                 Ok(())
             })?,
             "exempt" => self.exempt = value.texts()?,
-            _ => {
-                return Err(Refusal::unknown(&[
-                    "key-algorithms",
-                    "minimum-rsa-bits",
-                    "maximum-lifetime",
-                    "issuers",
-                    "allowed-names",
-                    "forbidden-names",
-                    "required-names",
-                    "exempt",
-                ]));
-            }
+            _ => return Err(Refusal::unknown(&[RULES, &["exempt"]].concat())),
         }
         Ok(())
     }
@@ -234,9 +252,16 @@ mod tests {
         admit(config, certificate).expect_err("a refusal")
     }
 
+    /// Once, it was taken, and every certificate went live.
     #[test]
-    fn without_rules_everything_goes_live() {
-        assert_eq!(admit("{}", &shop()), Ok(()));
+    fn a_config_without_a_rule_is_refused() {
+        for config in ["{}", r#"{"exempt": ["shop"]}"#, r#"{"forbidden-names": [], "required-names": {}}"#] {
+            let error = Hygiene::configure(config).err().unwrap();
+            assert!(error.starts_with("no rule is set") && error.contains("`required-names`"), "{error}");
+        }
+        for config in [r#"{"minimum-rsa-bits": 2048}"#, r#"{"required-names": {"shop": []}}"#] {
+            assert_eq!(admit(config, &shop()), Ok(()), "{config}");
+        }
     }
 
     #[test]

@@ -102,12 +102,17 @@ impl<'a> Value<'a> {
         Ok(list)
     }
 
+    /// A text that is not empty, as it is.
+    pub fn filled_text(self) -> Result<String, Refusal> {
+        match self.text()? {
+            text if text.is_empty() => Err(self.is_not("a text that is not empty")),
+            text => Ok(text.into_owned()),
+        }
+    }
+
     /// A list of texts that are not empty, each as it is.
     pub fn texts(self) -> Result<Vec<String>, Refusal> {
-        self.list(|value| match value.text()? {
-            text if text.is_empty() => Err(value.is_not("a text that is not empty")),
-            text => Ok(text.into_owned()),
-        })
+        self.list(Self::filled_text)
     }
 
     /// A table: calls `each` with every key and its value.

@@ -50,6 +50,19 @@ impl Pattern {
         labels.is_some_and(|labels| !labels.is_empty() && (self.below == Below::Any || !labels.contains('.')))
     }
 
+    /// Whether some name is one of both.
+    pub fn meets(&self, other: &Self) -> bool {
+        let is_below = |one: &Self, parent: &Self| one.name == parent.name || parent.matches(&one.name);
+        match (self.below, other.below) {
+            (Below::None, _) => other.matches(&self.name),
+            (_, Below::None) => self.matches(&other.name),
+            (Below::One, Below::One) => self.name == other.name,
+            (Below::One, Below::Any) => is_below(self, other),
+            (Below::Any, Below::One) => is_below(other, self),
+            (Below::Any, Below::Any) => is_below(self, other) || is_below(other, self),
+        }
+    }
+
     /// Whether it has more than one name.
     pub fn is_wildcard(&self) -> bool {
         self.below != Below::None
@@ -118,6 +131,28 @@ mod tests {
             for name in outside {
                 assert!(!pattern(text).matches(name), "{text} {name}");
             }
+        }
+    }
+
+    #[test]
+    fn two_patterns_meet_where_a_name_is_of_both() {
+        for (one, other, expected) in [
+            ("a.example", "A.example", true),
+            ("a.example", "b.example", false),
+            ("a.example", "*.example", true),
+            ("a.b.example", "*.example", false),
+            ("a.b.example", "**.example", true),
+            ("example", "**.example", false),
+            ("*.example", "*.example", true),
+            ("*.a.example", "*.example", false),
+            ("*.a.example", "**.example", true),
+            ("*.example", "**.example", true),
+            ("*.example", "**.a.example", false),
+            ("**.a.example", "**.example", true),
+            ("**.xample", "**.example", false),
+        ] {
+            assert_eq!(pattern(one).meets(&pattern(other)), expected, "{one} {other}");
+            assert_eq!(pattern(other).meets(&pattern(one)), expected, "{other} {one}");
         }
     }
 

@@ -67,7 +67,7 @@ impl Configure for Tenants {
             missing: Otherwise::Reject,
         };
         read(config, &mut |key, value| match key {
-            "tag" => value.text().map(|text| policy.tag = text.into_owned()),
+            "tag" => value.filled_text().map(|text| policy.tag = text),
             "tenants" => value.table(&mut |name, value| policy.add(name, value)),
             "unlisted" => otherwise(value).map(|chosen| policy.unlisted = chosen),
             "missing" => otherwise(value).map(|chosen| policy.missing = chosen),
@@ -127,32 +127,41 @@ impl Tenants {
     fn add(&mut self, name: &str, value: Value<'_>) -> Result<(), Refusal> {
         let at = self.tenants.len();
         let mut tenant = Tenant { name: name.to_owned(), ..Tenant::default() };
-        let mut named = false;
+        let mut names = Vec::new();
+        let mut overrides = Vec::new();
         value.table(&mut |key, value| match key {
             "names" => {
                 for pattern in value.list(Value::pattern)? {
-                    named = true;
-                    self.claim(pattern, at)?;
+                    self.claim(&pattern, at)?;
+                    names.push(pattern);
                 }
                 Ok(())
             }
             "certificates" => value.table(&mut |pattern, id| {
-                let pattern = Pattern::parse(pattern)?.text();
-                tenant.certificates.insert(pattern, id.text()?.into_owned());
+                let pattern = Pattern::parse(pattern)?;
+                tenant.certificates.insert(pattern.text(), id.filled_text()?);
+                overrides.push(pattern);
                 Ok(())
             }),
-            "default" => value.text().map(|id| tenant.default = Some(id.into_owned())),
+            "default" => value.filled_text().map(|id| tenant.default = Some(id)),
             _ => Err(Refusal::unknown(&["names", "certificates", "default"])),
         })?;
-        if !named {
+        if names.is_empty() {
             return Err(Refusal::new(&["has no `names`: without them it is never asked for"]));
+        }
+        let is_own = |wanted: &Pattern| {
+            self.names.get(&wanted.text()) == Some(&at) || names.iter().any(|name| name.meets(wanted))
+        };
+        if let Some(stray) = overrides.iter().find(|wanted| !is_own(wanted)) {
+            let why = "\", which is none of its `names`: it would never be used";
+            return Err(Refusal::new(&["has \"", &stray.text(), why]).within("certificates"));
         }
         self.tenants.push(tenant);
         Ok(())
     }
 
     /// Makes a pattern the tenant's at this place.
-    fn claim(&mut self, pattern: Pattern, at: usize) -> Result<(), Refusal> {
+    fn claim(&mut self, pattern: &Pattern, at: usize) -> Result<(), Refusal> {
         let text = pattern.text();
         let before = self.names.insert(text.clone(), at).filter(|before| *before != at);
         match before.and_then(|before| self.tenants.get(before)) {
@@ -317,6 +326,19 @@ mod tests {
                 r#"{"tenants": {"a": {"names": ["X.example"]}, "b": {"names": ["x.example"]}}}"#,
                 "`tenants.b.names` has \"x.example\", which `a` has too",
             ),
+            (
+                r#"{"tenants": {"a": {"certificates": {"pay.y.example": "pay"}, "names": ["**.x.example"]}}}"#,
+                "`tenants.a.certificates` has \"pay.y.example\", which is none of its `names`",
+            ),
+            (
+                r#"{"tenants": {"a": {"names": ["x.example"], "certificates": {"x.example": ""}}}}"#,
+                "`tenants.a.certificates.x.example` is \"\": write a text that is not empty",
+            ),
+            (
+                r#"{"tenants": {"a": {"names": ["x.example"], "default": ""}}}"#,
+                "`tenants.a.default` is \"\": write a text that is not empty",
+            ),
+            (r#"{"tag": ""}"#, "`tag` is \"\": write a text that is not empty"),
             (r#"{"missing": "drop"}"#, "`missing` is \"drop\": write \"pass\" or \"reject\""),
         ] {
             let error = Tenants::configure(config).err().unwrap();
